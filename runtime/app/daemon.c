@@ -1,0 +1,432 @@
+#include "app/daemon.h"
+
+#include "app/loader.h"
+#include "app/migrate.h"
+#include "app/watchdog.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "flow/session.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define RELOAD_MS      300
+#define BACKOFF_FIRST  100
+#define BACKOFF_LAST   5000
+
+typedef struct {
+	Cli *cli;
+	const DaemonOptions *options;
+	PgTarget target;
+	LuaOptions lua;
+	uv_loop_t loop;
+	uv_timer_t retry, reload;
+	uv_signal_t sigint, sigterm, sigusr1;
+	char name[300];
+	GroupProgress progress;
+
+	RosterEntry *entries;
+	size_t n;
+	LoadedScripts fresh;    /* loaded, to be exchanged when the groups are quiet */
+	bool exchange;          /* … is what the quiet is for */
+	uint64_t signature;
+	size_t broken;          /* scripts that do not load */
+
+	Session *session;
+	unsigned backoff_ms;
+	bool stopping, stopped;
+	int code;
+} Daemon;
+
+DaemonOptions daemon_defaults(void)
+{
+	return (DaemonOptions){ .supervise = true, .takeover_after = 10, .hang_after = 10,
+		.slow_poll_ms = 1000 };
+}
+
+static void open_session(Daemon *d);
+
+static void stop(Daemon *d, int code)
+{
+	d->code = code;
+	d->stopped = true;
+	uv_stop(&d->loop);
+}
+
+/* --- Scripts ---------------------------------------------------------------------------------------- */
+
+static RosterEntry *entry_of(RosterEntry *entries, size_t n, const char *name)
+{
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(entries[i].consumer.def->name, name) == 0)
+			return &entries[i];
+	return NULL;
+}
+
+static const char *name_of(const LoadedScript *s, char out[64])
+{
+	const char *base = strrchr(s->path, '/') ? strrchr(s->path, '/') + 1 : s->path;
+	size_t len = strcspn(base, ".");
+
+	len = len < 63 ? len : 63;
+	memcpy(out, base, len);
+	out[len] = '\0';
+	return out;
+}
+
+static void close_entry(RosterEntry *e)
+{
+	Handler *h = e->consumer.handler;
+
+	consumer_clear(&e->consumer);
+	h->ops->close(h);
+}
+
+/* What is at work for a file from now on: its new handler; the old one if the file is unchanged; and the old one too
+ * if the new text does not load. */
+static bool adopt(Daemon *d, LoadedScript *s, RosterEntry *out)
+{
+	char name[64];
+	RosterEntry *old = entry_of(d->entries, d->n, name_of(s, name));
+
+	if (s->handler == NULL) {
+		d->broken++;
+		log_line(LOG_ERROR, NULL, "%s", s->err.message);
+		if (old != NULL)
+			log_line(LOG_WARN, name, "goes on as it was before the file changed");
+		if (old != NULL)
+			*out = *old;
+		return old != NULL;
+	}
+	if (old != NULL &&
+		strcmp(old->consumer.def->digest, s->handler->ops->definition(s->handler)->digest) == 0) {
+		*out = *old;
+		return true;
+	}
+	*out = (RosterEntry){ .owned = old != NULL && old->owned, .try_again = true };
+	consumer_init(&out->consumer, s->handler);
+	s->handler = NULL;
+	if (old != NULL)
+		log_line(LOG_INFO, name, "reloaded");
+	return true;
+}
+
+static bool keeps(const RosterEntry *entries, size_t n, const Handler *h)
+{
+	for (size_t i = 0; i < n; i++)
+		if (entries[i].consumer.handler == h)
+			return true;
+	return false;
+}
+
+/* Exchanges the entries for what was loaded; the session, if there is one, is quiet. */
+static void exchange(Daemon *d)
+{
+	RosterEntry *entries = mem_calloc(d->fresh.n + 1, sizeof(*entries)), *old = d->entries;
+	size_t n = 0, nold = d->n;
+
+	d->broken = 0;
+	for (size_t i = 0; i < d->fresh.n; i++)
+		if (adopt(d, &d->fresh.scripts[i], &entries[n]))
+			n++;
+	d->entries = entries;
+	d->n = n;
+	if (d->session != NULL)
+		session_resume(d->session, entries, n);
+	for (size_t i = 0; i < nold; i++)
+		if (!keeps(entries, n, old[i].consumer.handler))
+			close_entry(&old[i]);
+	free(old);
+	loader_free(&d->fresh);
+}
+
+static bool changed(const Daemon *d)
+{
+	size_t loaded = 0;
+	char name[64];
+
+	for (size_t i = 0; i < d->fresh.n; i++) {
+		const LoadedScript *s = &d->fresh.scripts[i];
+		RosterEntry *e = entry_of(d->entries, d->n, name_of(s, name));
+
+		if (s->handler == NULL) {
+			loaded += e != NULL;
+			continue;
+		}
+		loaded++;
+		if (e == NULL || strcmp(e->consumer.def->digest,
+					 s->handler->ops->definition(s->handler)->digest) != 0)
+			return true;
+	}
+	return loaded != d->n;
+}
+
+/* A file that does not load is told about once, and leaves a note for `status`. */
+static void tell_broken(Daemon *d)
+{
+	Err err;
+	PgDb *db = NULL;
+	char name[64];
+
+	for (size_t i = 0; i < d->fresh.n; i++) {
+		const LoadedScript *s = &d->fresh.scripts[i];
+		const char *params[] = { name_of(s, name), s->handler ? "" : s->err.message };
+
+		if (s->handler == NULL)
+			log_line(LOG_ERROR, NULL, "%s", s->err.message);
+		if (db == NULL)
+			db = pg_db_open(&d->target, &err);
+		if (db != NULL)
+			pg_rows_free(pg_db_run(db, SQL_CONSUMER_NOTE, 2, params, &err));
+	}
+	pg_db_close(db);
+}
+
+static void on_reload(uv_timer_t *t)
+{
+	Daemon *d = t->data;
+	uint64_t signature = loader_signature(d->cli->workspace);
+	Err err;
+
+	if (signature == d->signature || d->exchange || d->session == NULL || d->stopping)
+		return;
+	d->signature = signature;
+	if (!loader_load(&d->lua, &d->fresh, &err)) {
+		log_line(LOG_ERROR, NULL, "%s", err.message);
+		loader_free(&d->fresh);
+		return;
+	}
+	tell_broken(d);
+	if (!changed(d)) {
+		loader_free(&d->fresh);
+		return;
+	}
+	d->exchange = true;
+	session_quiesce(d->session);
+}
+
+/* --- The session ------------------------------------------------------------------------------------ */
+
+static void on_report(void *owner, const char *consumer, bool problem, const char *text)
+{
+	(void)owner;
+	log_line(problem ? LOG_WARN : LOG_INFO, consumer, "%s", text);
+}
+
+static void on_retry(uv_timer_t *t)
+{
+	open_session(t->data);
+}
+
+static int outcome(const Daemon *d)
+{
+	for (size_t i = 0; i < d->n; i++)
+		if (!d->entries[i].runs || d->entries[i].failed)
+			return EXIT_FAILED;
+	return d->broken > 0 ? EXIT_FAILED : EXIT_OK;
+}
+
+static void lost(Daemon *d, const Err *err)
+{
+	bool again = err_is_retryable(err) || err->kind == ERR_STALE;
+
+	log_line(again ? LOG_WARN : LOG_ERROR, NULL, "%s", err->message);
+	if (!again || d->stopping) {
+		stop(d, d->stopping ? EXIT_OK : EXIT_FAILED);
+		return;
+	}
+	session_close(d->session);
+	d->session = NULL;
+	for (size_t i = 0; i < d->n; i++) {
+		d->entries[i].owned = d->entries[i].ensured = d->entries[i].failed = false;
+		consumer_forget(&d->entries[i].consumer);
+	}
+	if (d->exchange) {
+		exchange(d);
+		d->exchange = false;
+	}
+	/* Jitter: many daemons lose one server at one moment. */
+	uv_timer_start(&d->retry, on_retry, d->backoff_ms / 2 + clock_monotonic_ns() / 1000 % d->backoff_ms, 0);
+	d->backoff_ms = d->backoff_ms * 2 < BACKOFF_LAST ? d->backoff_ms * 2 : BACKOFF_LAST;
+}
+
+static void on_session(void *owner, SessionEvent ev, const Err *err)
+{
+	Daemon *d = owner;
+
+	switch (ev) {
+	case SESSION_RUNNING:
+		d->backoff_ms = BACKOFF_FIRST;
+		break;
+	case SESSION_CAUGHT_UP:
+		log_line(LOG_INFO, NULL, "caught up");
+		if (d->options->until_caught_up && !d->stopping) {
+			d->stopping = true;
+			d->code = outcome(d);
+			session_quiesce(d->session);
+		}
+		break;
+	case SESSION_QUIET:
+		if (d->stopping) {
+			stop(d, d->code);
+		} else if (d->exchange) {
+			d->exchange = false;
+			exchange(d);
+		}
+		break;
+	case SESSION_LOST:
+		lost(d, err);
+		break;
+	}
+}
+
+static void open_session(Daemon *d)
+{
+	SessionOptions options = { .daemon = d->name, .takeover_after = d->options->takeover_after,
+		.slow_poll_ms = d->options->slow_poll_ms, .fast_poll_ms = d->options->fast_poll_ms };
+
+	d->session = session_open(&d->loop, &d->target, &options, d->entries, d->n, &d->progress, on_report,
+		on_session, d);
+}
+
+/* --- Signals ---------------------------------------------------------------------------------------- */
+
+static void on_stop(uv_signal_t *s, int signum)
+{
+	Daemon *d = s->data;
+
+	(void)signum;
+	if (d->stopping || d->session == NULL) {
+		stop(d, d->code);
+		return;
+	}
+	log_line(LOG_INFO, NULL, "stopping at the next batch boundary (once more to stop at once)");
+	d->stopping = true;
+	session_quiesce(d->session);
+}
+
+static void on_status(uv_signal_t *s, int signum)
+{
+	Daemon *d = s->data;
+
+	(void)signum;
+	for (size_t i = 0; d->session != NULL && i < d->n; i++) {
+		const RosterEntry *e = &d->entries[i];
+
+		log_line(LOG_INFO, e->consumer.def->name,
+			"%s, position %" PRId64 ", %" PRIu64 " events handled, %" PRIu64 " refused",
+			e->runs ? "running" : e->owned ? "parked" : "owned by another daemon",
+			session_position(d->session, i), e->consumer.events, e->consumer.refused);
+	}
+}
+
+static void watch_signal(Daemon *d, uv_signal_t *s, uv_signal_cb fn, int signum)
+{
+	uv_signal_init(&d->loop, s);
+	s->data = d;
+	uv_signal_start(s, fn, signum);
+}
+
+/* --- Life ------------------------------------------------------------------------------------------- */
+
+static void on_script_log(void *owner, const char *script, const char *line)
+{
+	(void)owner;
+	log_line(LOG_INFO, script, "%s", line);
+}
+
+/* Says at once what cannot get better by waiting: a wrong DSN, a missing or foreign schema. */
+static bool look_first(Daemon *d, const Quarantine *q, Err *err)
+{
+	PgDb *db = pg_db_open(&d->target, err);
+	bool ok = db != NULL && migrate_check(db, err);
+
+	if (ok && q->script[0] != '\0') {
+		char event[24], text[160];
+		const char *params[] = { q->script, event, text };
+
+		snprintf(event, sizeof(event), "%" PRId64, q->event_id);
+		snprintf(text, sizeof(text), "%s: hung for %.0f s at event %" PRId64, q->script, q->seconds,
+			q->event_id);
+		pg_rows_free(pg_db_run(db, SQL_QUARANTINE, 3, params, err));
+	}
+	pg_db_close(db);
+	return ok;
+}
+
+static void close_handle(uv_handle_t *h, void *arg)
+{
+	(void)arg;
+	if (!uv_is_closing(h))
+		uv_close(h, NULL);
+}
+
+static void tear_down(Daemon *d)
+{
+	session_close(d->session);
+	uv_run(&d->loop, UV_RUN_NOWAIT);
+	uv_walk(&d->loop, close_handle, NULL);
+	uv_run(&d->loop, UV_RUN_DEFAULT);
+	uv_loop_close(&d->loop);
+	for (size_t i = 0; i < d->n; i++)
+		close_entry(&d->entries[i]);
+	free(d->entries);
+	loader_free(&d->fresh);
+}
+
+static int work(void *owner, const Quarantine *q, int fd)
+{
+	Daemon *d = owner;
+	char host[256] = "";
+	Err err;
+
+	gethostname(host, sizeof(host) - 1);
+	snprintf(d->name, sizeof(d->name), "%s:%d", host, (int)getpid());
+	if (!look_first(d, q, &err))
+		return cli_fail(&err);
+	uv_loop_init(&d->loop);
+	uv_timer_init(&d->loop, &d->retry);
+	uv_timer_init(&d->loop, &d->reload);
+	d->retry.data = d->reload.data = d;
+	watch_signal(d, &d->sigint, on_stop, SIGINT);
+	watch_signal(d, &d->sigterm, on_stop, SIGTERM);
+	watch_signal(d, &d->sigusr1, on_status, SIGUSR1);
+	d->signature = loader_signature(d->cli->workspace);
+	if (!loader_load(&d->lua, &d->fresh, &err)) {
+		tear_down(d);
+		return cli_fail(&err);
+	}
+	exchange(d);
+	if (d->n == 0)
+		log_line(LOG_WARN, NULL, "no script to run in %s/projections (it is watched)", d->cli->workspace);
+	watchdog_start(&d->progress, d->options->hang_after, fd);
+	uv_timer_start(&d->reload, on_reload, RELOAD_MS, RELOAD_MS);
+	open_session(d);
+	while (!d->stopped)
+		uv_run(&d->loop, UV_RUN_DEFAULT);
+	tear_down(d);
+	return d->code;
+}
+
+int daemon_main(Cli *cli, const PgTarget *target, const DaemonOptions *options)
+{
+	Daemon *d = mem_calloc(1, sizeof(*d));
+	int code;
+
+	d->cli = cli;
+	d->options = options;
+	d->target = *target;
+	d->backoff_ms = BACKOFF_FIRST;
+	d->lua = (LuaOptions){ .workspace = cli->workspace, .memory = options->script_memory,
+		.states = options->state_memory, .budget = options->budget, .log = on_script_log };
+	if (options->quiet)
+		log_threshold(LOG_WARN);
+	if (options->supervise)
+		code = watchdog_supervise(work, d);
+	else
+		code = work(d, &(Quarantine){ 0 }, -1);
+	free(d);
+	return code;
+}

@@ -1,0 +1,133 @@
+#include "app/watchdog.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+typedef struct {
+	const GroupProgress *progress;
+	double limit_s;
+	int fd;
+} Watch;
+
+static void expire(const Watch *w, const char *script, double seconds)
+{
+	Quarantine q = { .event_id = atomic_load(&w->progress->event_id), .seconds = seconds };
+
+	strncpy(q.script, script, sizeof(q.script) - 1);
+	log_line(LOG_ERROR, script, "hangs since %.0f s at event %lld: the process ends, and it stays parked",
+		seconds, (long long)q.event_id);
+	if (w->fd >= 0 && write(w->fd, &q, sizeof(q)) != sizeof(q))
+		log_line(LOG_ERROR, NULL, "watchdog: the supervisor is gone");
+	_exit(WATCHDOG_EXIT);
+}
+
+static void *watch(void *arg)
+{
+	const Watch *w = arg;
+
+	for (;;) {
+		const char *script = atomic_load(&w->progress->script);
+		uint64_t since = atomic_load(&w->progress->since_ns), now = clock_monotonic_ns();
+
+		if (script != NULL && now > since && (double)(now - since) / 1e9 > w->limit_s &&
+			atomic_load(&w->progress->since_ns) == since)
+			expire(w, script, (double)(now - since) / 1e9);
+		usleep(100000);
+	}
+	return NULL;
+}
+
+bool watchdog_start(const GroupProgress *progress, double limit_s, int fd)
+{
+	Watch *w = mem_alloc(sizeof(*w)); /* the thread's, for as long as the process lives */
+	pthread_t thread;
+	sigset_t all, old;
+	bool ok;
+
+	*w = (Watch){ progress, limit_s, fd };
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old); /* signals are the loop's */
+	ok = pthread_create(&thread, NULL, watch, w) == 0;
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (ok)
+		pthread_detach(thread);
+	else
+		free(w);
+	return ok;
+}
+
+static int run_child(int (*child)(void *, const Quarantine *, int), void *owner, const Quarantine *q, int fd,
+	pid_t parent)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL); /* nobody would restart us */
+	if (getppid() != parent)
+		_exit(1);
+	return child(owner, q, fd);
+}
+
+/* Waits for the child; a stop signal that came to us goes to it. */
+static int await(pid_t pid, const sigset_t *signals)
+{
+	int status = 0;
+
+	for (;;) {
+		siginfo_t info;
+		int sig = sigwaitinfo(signals, &info);
+
+		if (sig == SIGCHLD && waitpid(pid, &status, WNOHANG) == pid)
+			return status;
+		if (sig == SIGINT || sig == SIGTERM || sig == SIGHUP || sig == SIGUSR1)
+			kill(pid, sig);
+	}
+}
+
+int watchdog_supervise(int (*child)(void *owner, const Quarantine *q, int fd), void *owner)
+{
+	Quarantine q = { 0 };
+	sigset_t signals, before;
+	int crashes = 0;
+
+	sigemptyset(&signals);
+	for (size_t i = 0; i < 5; i++)
+		sigaddset(&signals, (int[]){ SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGCHLD }[i]);
+	sigprocmask(SIG_BLOCK, &signals, &before);
+	for (;;) {
+		uint64_t started = clock_monotonic_ns();
+		pid_t self = getpid(), pid;
+		int fds[2], status;
+
+		if (pipe(fds) != 0)
+			return 1;
+		fflush(NULL);
+		pid = fork();
+		if (pid == 0) {
+			close(fds[0]);
+			sigprocmask(SIG_SETMASK, &before, NULL);
+			exit(run_child(child, owner, &q, fds[1], self));
+		}
+		close(fds[1]);
+		status = pid > 0 ? await(pid, &signals) : 1 << 8;
+		if (read(fds[0], &q, sizeof(q)) != sizeof(q))
+			q = (Quarantine){ 0 };
+		close(fds[0]);
+		if (WIFEXITED(status) && WEXITSTATUS(status) != WATCHDOG_EXIT) {
+			sigprocmask(SIG_SETMASK, &before, NULL);
+			return WEXITSTATUS(status);
+		}
+		crashes = clock_monotonic_ns() - started < UINT64_C(10000000000) ? crashes + 1 : 0;
+		log_line(LOG_ERROR, NULL, "the working process ended (%s %d): starting another",
+			WIFSIGNALED(status) ? "signal" : "exit",
+			WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+		if (crashes > 5)
+			sleep(5);
+	}
+}

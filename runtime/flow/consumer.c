@@ -1,0 +1,74 @@
+#include "flow/consumer.h"
+
+#include "base/json.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+void consumer_init(Consumer *c, Handler *handler)
+{
+	*c = (Consumer){ .handler = handler, .def = handler->ops->definition(handler) };
+	c->solo = c->def->sql;
+}
+
+static void stmt_clear(PgStmt *s)
+{
+	free((char *)s->name);
+	free((char *)s->text);
+	*s = (PgStmt){ 0 };
+}
+
+void consumer_clear(Consumer *c)
+{
+	stmt_clear(&c->load);
+	stmt_clear(&c->upsert);
+	stmt_clear(&c->remove);
+	buf_free(&c->letters);
+}
+
+static void stmt_set(PgStmt *s, const char *name, const char *verb, const char *text)
+{
+	Buf full = { 0 };
+
+	stmt_clear(s);
+	buf_addf(&full, "%s:%s", name, verb);
+	s->name = full.s;
+	s->text = mem_strdup(text);
+}
+
+void consumer_set_statements(Consumer *c, const char *load, const char *upsert, const char *remove)
+{
+	stmt_set(&c->load, c->def->name, "load", load);
+	stmt_set(&c->upsert, c->def->name, "upsert", upsert);
+	stmt_set(&c->remove, c->def->name, "delete", remove);
+}
+
+static void add_member(Buf *b, const char *name, Str value)
+{
+	buf_addf(b, ",\"%s\":", name);
+	if (value.s == NULL || value.len == 0)
+		buf_adds(b, "null");
+	else
+		json_add_string(b, value);
+}
+
+void consumer_add_letter(Consumer *c, int64_t event_id, Str key, Str error, Str trace, bool parked)
+{
+	Buf *b = &c->letters;
+
+	if (b->len > 0)
+		buf_addc(b, ',');
+	buf_addf(b, "{\"event_id\":%" PRId64 ",\"parked\":%s,\"key\":", event_id, parked ? "true" : "false");
+	json_add_string(b, key);
+	add_member(b, "error", error);
+	add_member(b, "trace", trace);
+	buf_addc(b, '}');
+	c->refused++;
+}
+
+void consumer_forget(Consumer *c)
+{
+	c->handler->ops->forget(c->handler);
+	c->stopping = false;
+	buf_clear(&c->letters);
+}

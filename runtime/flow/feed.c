@@ -1,0 +1,239 @@
+#include "flow/feed.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#define PAGE_ROWS      5000              /* at most, in catch-up */
+#define PAGE_ROWS_LEAST 16
+#define PAGE_BYTES     (4u << 20)        /* what a page should take, by the rows seen so far */
+#define LARGE_ROWS     64                /* rows of a page of large documents … */
+#define LARGE_BYTES    "16777216"        /* … and its bytes, unless one event has more */
+#define SCAN_IDS       50000             /* a filtered page looks at so many ids at a time */
+#define SPARSE_RATIO   100               /* fewer matches than one in so many: jump by the index on types */
+
+typedef enum { PLAN_ALL, PLAN_TYPES, PLAN_SPARSE } Plan;
+
+struct Feed {
+	PgConn *conn;
+	FeedHandler fn;
+	void *owner;
+	bool filtered;
+	Buf exact, like;     /* text[] literals */
+	Plan plan;
+	bool large;          /* the next page starts with a large document */
+
+	bool busy, drop;
+	int64_t after, upto; /* of the page under way */
+	size_t rows;         /* its limit */
+	size_t row_bytes;    /* average seen */
+	FeedPage pages[2];   /* one that is handled, one that came */
+	int taken;           /* index of the one that is handled */
+	bool ready;
+};
+
+/* --- The filter --------------------------------------------------------------------------------- */
+
+/* Appends an element to a text[] literal; glob characters become LIKE's. */
+static void add_element(Buf *array, Str type, bool glob)
+{
+	buf_adds(array, array->len ? ",\"" : "{\"");
+	for (size_t i = 0; i < type.len; i++) {
+		char c = type.s[i];
+
+		if (glob && c == '*') {
+			buf_addc(array, '%');
+			continue;
+		}
+		if (glob && (c == '%' || c == '_' || c == '\\'))
+			buf_adds(array, "\\\\");
+		if (c == '"' || c == '\\')
+			buf_addc(array, '\\');
+		buf_addc(array, c);
+	}
+	buf_addc(array, '"');
+}
+
+static void add_types(Feed *f, const Definition *def)
+{
+	for (size_t i = 0; i < def->ntypes; i++) {
+		bool glob = memchr(def->types[i].s, '*', def->types[i].len) != NULL;
+
+		if (str_eq(def->types[i], STR("*")))
+			f->filtered = false;
+		add_element(glob ? &f->like : &f->exact, def->types[i], glob);
+	}
+}
+
+static void close_array(Buf *array)
+{
+	buf_adds(array, array->len ? "}" : "{}");
+}
+
+/* --- Asking ------------------------------------------------------------------------------------- */
+
+static size_t page_rows(const Feed *f, size_t most)
+{
+	size_t rows = f->row_bytes ? PAGE_BYTES / f->row_bytes : PAGE_ROWS;
+
+	if (rows > PAGE_ROWS)
+		rows = PAGE_ROWS;
+	if (rows < PAGE_ROWS_LEAST)
+		rows = PAGE_ROWS_LEAST;
+	return most != 0 && most < rows ? most : rows;
+}
+
+static void on_page(void *owner, PgRows *rows, const Err *err);
+
+static void format_time(char *out, size_t size, int64_t us)
+{
+	time_t seconds = (time_t)(us / 1000000);
+	struct tm tm;
+
+	if (us == INT64_MIN) {
+		snprintf(out, size, "-infinity");
+		return;
+	}
+	gmtime_r(&seconds, &tm);
+	strftime(out, size, "%Y-%m-%d %H:%M:%S+00", &tm);
+}
+
+void feed_ask(Feed *f, int64_t after, int64_t upto, int64_t oldest_us, size_t most)
+{
+	char from[24], to[24], oldest[48], rows[24];
+	const char *params[] = { from, to, oldest, rows, f->exact.s, f->like.s };
+	SqlId id = SQL_EVENTS_PAGE;
+	int n = 4;
+
+	f->rows = page_rows(f, most);
+	if (f->large) {
+		id = SQL_EVENTS_LARGE;
+		f->rows = f->rows < LARGE_ROWS ? f->rows : LARGE_ROWS;
+		params[4] = LARGE_BYTES;
+		n = 5;
+	} else if (f->filtered) {
+		bool far = upto - after > SCAN_IDS;
+
+		id = f->plan == PLAN_SPARSE && far ? SQL_EVENTS_PAGE_SPARSE : SQL_EVENTS_PAGE_TYPES;
+		if (id == SQL_EVENTS_PAGE_TYPES && far)
+			upto = after + SCAN_IDS;
+		n = 6;
+	}
+	f->after = after;
+	f->upto = upto;
+	f->busy = true;
+	snprintf(from, sizeof(from), "%" PRId64, after);
+	snprintf(to, sizeof(to), "%" PRId64, upto);
+	snprintf(rows, sizeof(rows), "%zu", f->rows);
+	format_time(oldest, sizeof(oldest), oldest_us);
+	pg_conn_run_binary(f->conn, id, n, params, on_page, f);
+	pg_conn_sync(f->conn, NULL, NULL);
+}
+
+/* --- Receiving ---------------------------------------------------------------------------------- */
+
+/* How far the page that came has scanned: to its bound if the server ran out of rows, else to its last row. */
+static int64_t scanned_to(const Feed *f, const EventPage *page, int nrows)
+{
+	bool full = (size_t)nrows >= f->rows;
+
+	if (page->count > 0 && (full || page->cut || f->large))
+		return page->events[page->count - 1].id;
+	return page->cut ? f->after : f->upto;
+}
+
+static void learn(Feed *f, const FeedPage *p)
+{
+	int64_t scanned = p->scanned_to - p->after;
+
+	if (p->page.count > 0 && !f->large)
+		f->row_bytes = p->page.bytes / p->page.count + 1;
+	if (f->filtered && scanned > 0)
+		f->plan = (int64_t)p->page.count * SPARSE_RATIO < scanned ? PLAN_SPARSE : PLAN_TYPES;
+}
+
+static void on_page(void *owner, PgRows *rows, const Err *err)
+{
+	Feed *f = owner;
+	FeedPage *p = &f->pages[1 - f->taken];
+	Err bad;
+	int n;
+
+	f->busy = false;
+	if (f->drop) {
+		f->drop = false;
+		pg_rows_free(rows);
+		f->fn(f->owner, err);
+		return;
+	}
+	if (err != NULL) {
+		f->fn(f->owner, err);
+		return;
+	}
+	n = pg_rows_count(rows);
+	if (!event_page_fill(&p->page, rows, &bad)) {
+		f->fn(f->owner, &bad);
+		return;
+	}
+	p->after = f->after;
+	p->scanned_to = scanned_to(f, &p->page, n);
+	learn(f, p);
+	f->large = p->page.cut;
+	f->ready = true;
+	f->fn(f->owner, NULL);
+}
+
+FeedPage *feed_take(Feed *f)
+{
+	if (!f->ready)
+		return NULL;
+	event_page_clear(&f->pages[f->taken].page);
+	f->taken = 1 - f->taken;
+	f->ready = false;
+	return &f->pages[f->taken];
+}
+
+void feed_release(Feed *f)
+{
+	event_page_clear(&f->pages[f->taken].page);
+}
+
+void feed_discard(Feed *f)
+{
+	event_page_clear(&f->pages[0].page);
+	event_page_clear(&f->pages[1].page);
+	f->ready = false;
+	f->drop = f->busy;
+	f->large = false;
+}
+
+bool feed_busy(const Feed *f)
+{
+	return f->busy;
+}
+
+Feed *feed_new(PgConn *conn, const Definition *const *defs, size_t n, FeedHandler fn, void *owner)
+{
+	Feed *f = mem_calloc(1, sizeof(*f));
+
+	f->conn = conn;
+	f->fn = fn;
+	f->owner = owner;
+	f->filtered = true;
+	f->plan = PLAN_TYPES;
+	for (size_t i = 0; i < n; i++)
+		add_types(f, defs[i]);
+	close_array(&f->exact);
+	close_array(&f->like);
+	return f;
+}
+
+void feed_free(Feed *f)
+{
+	if (f == NULL)
+		return;
+	event_page_free(&f->pages[0].page);
+	event_page_free(&f->pages[1].page);
+	buf_free(&f->exact);
+	buf_free(&f->like);
+	free(f);
+}

@@ -1,0 +1,43 @@
+#pragma once
+
+#include "flow/frontier.h"
+#include "flow/sink.h"
+
+#include <stdatomic.h>
+
+/* Consumers that stand at one position and move together: one page is read for all, each handles it, one
+ * transaction commits what all of them did. While it is on its way the next page is handled already;
+ * whenever a commit fails, everything after the committed position never happened. */
+typedef struct Group Group;
+
+typedef enum {
+	GROUP_MOVED,   /* a commit went through */
+	GROUP_IDLE,    /* everything up to the frontier is committed */
+	GROUP_PAUSED,  /* as group_pause() asked: nothing is under way, everything handled is committed */
+	GROUP_BROKEN,  /* members have to be grouped anew: one left, one has to be alone, or we lost it (err) */
+	GROUP_LOST,    /* a connection is gone (err) */
+} GroupEvent;
+
+/* Everything but group_close() may be called from within it. */
+typedef void (*GroupHandler)(Group *g, void *owner, GroupEvent ev, const Err *err);
+
+/* Which script is at work, for a watchdog on another thread: read without locks, written at every slice. */
+typedef struct {
+	_Atomic(const char *) script; /* NULL: none */
+	_Atomic(int64_t) event_id;
+	_Atomic(uint64_t) since_ns;   /* monotonic */
+} GroupProgress;
+
+Group *group_open(uv_loop_t *loop, const PgTarget *target, const Frontier *frontier, GroupClaim claim,
+	Consumer *const *members, size_t n, GroupProgress *progress, GroupHandler fn, void *owner);
+void group_close(Group *g);
+
+void group_wake(Group *g);              /* the frontier may have risen */
+/* Stops at a batch boundary, at `at` exactly if it is ahead of the group; -1: at the next one. */
+void group_pause(Group *g, int64_t at);
+/* Handles the due dead letters of a member again, at the next boundary. */
+void group_retry(Group *g, size_t member);
+
+GroupClaim group_claim(const Group *g); /* position: committed */
+bool group_is_idle(const Group *g);
+int group_backend(const Group *g);      /* pid of the session that commits, 0 while there is none */

@@ -1,0 +1,62 @@
+#pragma once
+
+#include <lua.h>
+
+#include "lua/lua_host.h"
+
+/* The inside of lua/: how its files enter a host's Lua. All that can raise happens below
+ * lua_gate(); stack effects are written [before] -> [after]. */
+
+/* Runs with an empty stack of its own and may raise. What it leaves on the stack is dropped. */
+typedef void (*LuaStep)(lua_State *L, void *arg);
+
+/* One protected call. On failure *err has the kind, "file:line: subject: what", and the traceback
+ * of the script's own lines. */
+bool lua_gate(LuaHost *h, LuaStep step, void *arg, Err *err);
+
+LuaHost *lua_host_of(lua_State *L);
+lua_State *lua_host_state(LuaHost *h);
+
+const char *lua_host_script(const LuaHost *h);
+char *lua_host_file(const LuaHost *h, const char *path); /* workspace/path; to be freed */
+void lua_host_loaded(LuaHost *h, const char *path, Str source); /* into the digest */
+void lua_host_log(const LuaHost *h, const char *line);
+void lua_host_push_environment(lua_State *L, LuaHost *h); /* [] -> [the scripts' globals] */
+
+/* What the errors say between file and message from now on ("projection 'x'"); copied. */
+void lua_host_subject(LuaHost *h, const char *subject);
+const char *lua_host_label(const LuaHost *h); /* the subject, or the script's path */
+/* 0: as the options said. */
+void lua_host_limits(LuaHost *h, size_t memory, int64_t budget, bool jit);
+size_t lua_host_states_limit(const LuaHost *h);
+
+/* Gives the next call of a script its whole budget, and tells the watchdog. */
+void lua_host_refill(LuaHost *h, int64_t event_id);
+
+/* Takes steps of about a nanosecond from the budget, for C functions that a script can make run long;
+ * raises where it is used up. */
+void lua_host_spend(lua_State *L, int64_t steps);
+
+/* Between two events: collects garbage where the limit comes near. */
+void lua_host_relax(lua_State *L, LuaHost *h);
+
+/* Raises where C calls Lua calls C … too deeply; for C functions that call back into scripts. */
+void lua_host_check_depth(lua_State *L);
+
+/* Raises *err as it is: lua_gate() gives it to its caller. */
+int lua_host_raise(lua_State *L, const Err *err);
+
+/* The error value at the top of `from`'s stack becomes *err, as lua_gate() would describe it; for
+ * coroutines, which have no message handler. */
+void lua_host_describe(LuaHost *h, lua_State *from, int rc, Err *err);
+
+/* [] -> [definition, or nil] */
+void lua_host_push_definition(lua_State *L, LuaHost *h);
+
+/* [list] -> [text]: " (did you mean 'x'?)", or "" */
+void lua_host_nearest(lua_State *L, LuaHost *h, const char *word);
+
+/* "file:line" where the function at `index` begins. */
+void lua_host_where(lua_State *L, int index, char *out, size_t size);
+
+bool lua_host_is_delete(const LuaHost *h, lua_State *L, int index);

@@ -1,0 +1,508 @@
+#include "lua/lua_handler.h"
+
+#include <lauxlib.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "lua/lua_script.h"
+#include "lua/lua_source.h"
+
+#define MB ((size_t)1024 * 1024)
+
+enum { TYPES_MAX = 4096 }; /* remembered types; types are a publisher's choice and may be many */
+
+/* ---- types ---- */
+
+static uint64_t type_hash(Str type)
+{
+	uint64_t h = UINT64_C(0xcbf29ce484222325);
+
+	for (size_t i = 0; i < type.len; i++)
+		h = (h ^ (unsigned char)type.s[i]) * UINT64_C(0x100000001b3);
+	return h ^ h >> 32;
+}
+
+/* An exact type wins over a glob, a longer glob over a shorter, the first by bytes between equals. */
+static int choose(const Definition *def, Str type)
+{
+	int best = NO_HANDLER;
+
+	for (size_t i = 0; i < def->ntypes; i++) {
+		Str pattern = def->types[i];
+
+		if (str_eq(pattern, type))
+			return (int)i;
+		if (event_type_matches(pattern, type) &&
+			(best == NO_HANDLER || pattern.len > def->types[best].len))
+			best = (int)i;
+	}
+	return best;
+}
+
+static void clear_types(Script *s)
+{
+	for (size_t i = 0; s->types != NULL && i <= s->types_mask; i++)
+		free((char *)s->types[i].type.s);
+	free(s->types);
+	s->types_mask = 4 * TYPES_MAX - 1;
+	s->types = mem_calloc(s->types_mask + 1, sizeof(*s->types));
+	s->ntypes = 0;
+}
+
+int script_handler_for(Script *s, Str type)
+{
+	size_t at = type_hash(type) & s->types_mask;
+
+	for (; s->types[at].type.s != NULL; at = (at + 1) & s->types_mask) {
+		if (str_eq(s->types[at].type, type))
+			return s->types[at].handler;
+	}
+	if (s->ntypes++ >= TYPES_MAX) {
+		clear_types(s);
+		return script_handler_for(s, type);
+	}
+	s->types[at].type = (Str){ mem_strndup(type.s, type.len), type.len };
+	s->types[at].handler = choose(&s->def, type);
+	return s->types[at].handler;
+}
+
+/* ---- keys ---- */
+
+LuaJsonOwner *script_owners(Script *s, uint32_t slot)
+{
+	return s->owners + slot * shape_owners(s->shape);
+}
+
+void script_disown(lua_State *L, Script *s, uint32_t slot)
+{
+	LuaJsonOwner *owners = script_owners(s, slot);
+
+	for (size_t i = 0; i < shape_owners(s->shape); i++)
+		lua_json_disown(L, &owners[i]);
+}
+
+static void make_room_for_owners(Script *s, uint32_t slot)
+{
+	size_t need = (slot + 1) * shape_owners(s->shape), before = s->nowners;
+
+	if (need <= before)
+		return;
+	s->nowners = need * 2;
+	s->owners = mem_realloc(s->owners, s->nowners * sizeof(*s->owners));
+	memset(s->owners + before, 0, (s->nowners - before) * sizeof(*s->owners));
+}
+
+typedef struct {
+	Script *s;
+	const Event *event;
+} Asking;
+
+static void call_key_function(lua_State *L, void *arg)
+{
+	Asking *a = arg;
+
+	lua_rawgeti(L, LUA_REGISTRYINDEX, a->s->event_ref);
+	lua_event_point(a->s->event, a->event);
+	lua_host_refill(a->s->host, a->event->id);
+	key_rule_call(L, a->s->keys, &a->s->key_list);
+}
+
+bool script_keys_of(Script *s, const Event *e, Err *err)
+{
+	Asking asking = { s, e };
+	bool ok;
+
+	if (!key_rule_is_function(s->keys))
+		return key_rule_paths(s->keys, e, &s->key_list, err);
+	ok = lua_gate(s->host, call_key_function, &asking, err);
+	lua_event_point(s->event, NULL);
+	if (!ok)
+		s->key_list.count = 0;
+	return ok;
+}
+
+/* ---- need and load ---- */
+
+static void ask_for(Script *s, uint32_t slot)
+{
+	buf_addf(&s->missing, "%s{\"n\":%u,", s->missing.len ? "," : "[", slot);
+	shape_add_key(s->shape, states_at(s->states, slot)->key, &s->missing);
+	buf_addc(&s->missing, '}');
+}
+
+static void add_slot(Page *page, uint32_t slot)
+{
+	if (page->nslots == page->slots_cap) {
+		page->slots_cap = page->slots_cap ? page->slots_cap * 2 : 1024;
+		page->slots = mem_realloc(page->slots, page->slots_cap * sizeof(*page->slots));
+	}
+	page->slots[page->nslots++] = slot;
+}
+
+static void find_keys(Script *s, const Event *e, EventKeys *k)
+{
+	Page *page = &s->page;
+
+	*k = (EventKeys){ .handler = script_handler_for(s, e->type), .first = (uint32_t)page->nslots };
+	if (k->handler == NO_HANDLER)
+		return;
+	k->failed = !script_keys_of(s, e, NULL);
+	k->count = k->failed ? 0 : (uint32_t)s->key_list.count;
+	for (uint32_t i = 0; i < k->count; i++) {
+		uint32_t slot = states_slot(s->states, key_list_at(&s->key_list, i));
+		State *st = states_at(s->states, slot);
+
+		make_room_for_owners(s, slot);
+		add_slot(page, slot);
+		if (!st->known && !st->asked) {
+			st->asked = true;
+			ask_for(s, slot);
+		}
+	}
+}
+
+/* Between need() and run() a state that was asked for and did not come is one that does not exist:
+ * the next need() asks again, since its page may be another attempt. */
+static void forget_asked(Script *s)
+{
+	for (size_t i = 0; i < s->page.nslots; i++)
+		states_at(s->states, s->page.slots[i])->asked = false;
+}
+
+static void script_need(Handler *h, EventSlice page, size_t from, size_t to, Str *missing)
+{
+	Script *s = script_of(h);
+
+	buf_clear(&s->missing);
+	*missing = STR("");
+	if (s->sql != NULL)
+		return;
+	states_page(s->states);
+	s->page.from = from;
+	s->page.count = to - from;
+	s->page.nslots = 0;
+	if (s->page.count > s->page.cap) {
+		s->page.cap = s->page.count;
+		s->page.events = mem_realloc(s->page.events, s->page.cap * sizeof(*s->page.events));
+	}
+	for (size_t i = from; i < to; i++)
+		find_keys(s, &page.events[i], &s->page.events[i - from]);
+	forget_asked(s);
+	if (s->missing.len > 0) {
+		buf_addc(&s->missing, ']');
+		*missing = buf_str(&s->missing);
+	}
+}
+
+typedef struct {
+	Script *s;
+	uint32_t slot;
+	Str text;
+} Loading;
+
+static void load_state(lua_State *L, void *arg)
+{
+	Loading *l = arg;
+	Script *s = l->s;
+	State *st = states_at(s->states, l->slot);
+	Err err = { 0 };
+
+	lua_rawgeti(L, LUA_REGISTRYINDEX, s->rows_ref);
+	script_disown(L, s, l->slot);
+	if (!shape_push_loaded(L, s->shape, script_owners(s, l->slot), st->key, l->text, &err)) {
+		err_prefix(&err, "%s: %s: the stored state of key %.*s", s->def.path,
+			lua_host_label(s->host), (int)(st->key.len < 200 ? st->key.len : 200), st->key.s);
+		lua_host_raise(L, &err);
+	}
+	lua_rawseti(L, 1, (int)l->slot + 1);
+	st->known = st->exists = true;
+	states_size(s->states, l->slot, script_state_bytes(l->text.len));
+	lua_host_relax(L, s->host);
+}
+
+static bool script_load(Handler *h, size_t n, Str state, Err *err)
+{
+	Script *s = script_of(h);
+	Loading l = { s, (uint32_t)n, state };
+
+	if (!states_has(s->states, n))
+		return err_set(err, ERR_DATA, "%s: state %zu was not asked for", s->def.path, n);
+	return lua_gate(s->host, load_state, &l, err);
+}
+
+/* ---- after a batch ---- */
+
+static void drop_row(void *owner, uint32_t slot)
+{
+	Script *s = owner;
+	lua_State *L = lua_host_state(s->host);
+
+	script_disown(L, s, slot);
+	lua_rawgeti(L, LUA_REGISTRYINDEX, s->rows_ref);
+	lua_pushnil(L);
+	lua_rawseti(L, -2, (int)slot + 1);
+	lua_pop(L, 1);
+}
+
+static void settle(lua_State *L, void *arg)
+{
+	Script *s = arg;
+
+	(void)L;
+	states_settled(s->states, drop_row, s);
+}
+
+static void script_settled(Handler *h)
+{
+	Script *s = script_of(h);
+
+	lua_gate(s->host, settle, s, NULL); /* clearing fields needs no memory: it cannot fail */
+}
+
+static void forget_rows(lua_State *L, void *arg)
+{
+	Script *s = arg;
+
+	for (size_t i = 0; i < s->nowners; i++)
+		lua_json_disown(L, &s->owners[i]);
+	lua_newtable(L);
+	lua_rawseti(L, LUA_REGISTRYINDEX, s->rows_ref);
+}
+
+static void script_forget(Handler *h)
+{
+	Script *s = script_of(h);
+
+	err_clear(&s->broken);
+	lua_gate(s->host, forget_rows, s, &s->broken);
+	states_forget(s->states);
+	s->page.count = s->page.nslots = 0;
+	script_drop_letters(s);
+	if (s->sql != NULL)
+		script_sql_forget(s);
+}
+
+/* ---- parked keys ---- */
+
+static void script_park(Handler *h, EventSlice page, size_t index)
+{
+	Script *s = script_of(h);
+
+	if (!script_keys_of(s, &page.events[index], NULL))
+		return;
+	for (size_t i = 0; i < s->key_list.count; i++)
+		key_set_put(s->parked, key_list_at(&s->key_list, i), true);
+}
+
+static void script_set_parked(Handler *h, Str key, bool parked)
+{
+	Script *s = script_of(h);
+
+	if (key.s == NULL) {
+		key_set_clear(s->parked);
+		return;
+	}
+	buf_clear(&s->key);
+	key_list_stored(key, &s->key);
+	if (s->key.len > 0)
+		key_set_put(s->parked, buf_str(&s->key), parked);
+}
+
+static Str script_key_of(Handler *h, EventSlice page, size_t index)
+{
+	Script *s = script_of(h);
+
+	if (!script_keys_of(s, &page.events[index], NULL) || s->key_list.count == 0)
+		return STR("");
+	return key_list_at(&s->key_list, 0);
+}
+
+/* ---- opening ---- */
+
+static const Definition *script_definition(Handler *h)
+{
+	return &script_of(h)->def;
+}
+
+static size_t script_memory(Handler *h)
+{
+	return lua_host_memory(script_of(h)->host);
+}
+
+static const char *field(lua_State *L, const char *name)
+{
+	const char *text;
+
+	lua_getfield(L, -1, name);
+	text = lua_tostring(L, -1);
+	lua_pop(L, 1); /* the definition keeps it */
+	return text;
+}
+
+static double number_field(lua_State *L, const char *name)
+{
+	double v;
+
+	lua_getfield(L, -1, name);
+	v = lua_tonumber(L, -1);
+	lua_pop(L, 1);
+	return v;
+}
+
+static bool flag(lua_State *L, const char *name)
+{
+	bool v;
+
+	lua_getfield(L, -1, name);
+	v = lua_toboolean(L, -1);
+	lua_pop(L, 1);
+	return v;
+}
+
+/* [definition] -> [definition] */
+static void read_on(lua_State *L, Script *s)
+{
+	Str *types;
+
+	lua_getfield(L, -1, "types");
+	s->def.ntypes = lua_objlen(L, -1);
+	s->def.types = types = arena_alloc(s->arena, s->def.ntypes * sizeof(*types));
+	lua_getfield(L, -2, "handlers");
+	s->handlers = mem_calloc(s->def.ntypes, sizeof(*s->handlers));
+	for (size_t i = 0; i < s->def.ntypes; i++) {
+		Str type;
+
+		lua_rawgeti(L, -2, (int)i + 1);
+		type.s = lua_tolstring(L, -1, &type.len);
+		types[i] = arena_str(s->arena, type);
+		lua_pop(L, 1);
+		lua_rawgeti(L, -1, (int)i + 1);
+		s->handlers[i] = luaL_ref(L, LUA_REGISTRYINDEX);
+	}
+	lua_pop(L, 2);
+}
+
+static void read_spec(lua_State *L, Script *s)
+{
+	Buf text = { 0 };
+	Err err = { 0 };
+
+	lua_getfield(L, -1, "spec");
+	if (lua_json_encode(L, lua_gettop(L), &text, "definition", &err))
+		s->def.spec = arena_str(s->arena, buf_str(&text));
+	buf_free(&text);
+	if (err.kind != ERR_NONE)
+		lua_host_raise(L, &err);
+	lua_pop(L, 1);
+}
+
+/* [definition] -> [definition] */
+static void read_definition(lua_State *L, Script *s)
+{
+	const char *on_error = field(L, "on_error"), *name = field(L, "name");
+	char subject[128];
+
+	s->def.name = arena_str(s->arena, str_from(name)).s;
+	s->def.kind = KIND_PROJECTION;
+	s->def.version = (int)number_field(L, "version");
+	s->def.on_error = strcmp(on_error, "skip") == 0 ? ON_ERROR_SKIP
+		: strcmp(on_error, "park_key") == 0 ? ON_ERROR_PARK_KEY : ON_ERROR_STOP;
+	s->def.sql = flag(L, "sql");
+	snprintf(subject, sizeof(subject), "projection '%s'", name);
+	lua_host_subject(s->host, subject);
+	read_on(L, s);
+	read_spec(L, s);
+	lua_host_digest(s->host, s->def.digest);
+	lua_host_limits(s->host, (size_t)number_field(L, "memory") * MB,
+		(int64_t)number_field(L, "budget"), flag(L, "jit"));
+}
+
+static void open_script(lua_State *L, void *arg)
+{
+	Script *s = arg;
+
+	lua_source_script(L, s->host);
+	lua_call(L, 0, 0);
+	lua_host_push_definition(L, s->host);
+	if (lua_isnil(L, -1))
+		luaL_error(L, "%s: nothing is defined in it (write projection \"name\" { … })", s->def.path);
+	read_definition(L, s);
+	shape_open(L, &s->shape);
+	s->keys = key_rule_open(L, s->shape);
+	s->states = states_open(lua_host_states_limit(s->host));
+	s->event = lua_event_open(L);
+	s->event_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+	lua_newtable(L);
+	s->rows_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+	if (s->def.sql)
+		s->sql = script_sql_open(L);
+}
+
+static void script_close(Handler *h)
+{
+	Script *s = script_of(h);
+
+	script_sql_close(s->sql);
+	lua_host_close(s->host);
+	shape_close(s->shape);
+	key_rule_close(s->keys);
+	states_close(s->states);
+	key_set_close(s->parked);
+	key_list_free(&s->key_list);
+	for (size_t i = 0; i <= s->types_mask; i++)
+		free((char *)s->types[i].type.s);
+	free(s->types);
+	free(s->handlers);
+	free(s->owners);
+	free(s->page.events);
+	free(s->page.slots);
+	buf_free(&s->missing);
+	buf_free(&s->upserts);
+	buf_free(&s->deletes);
+	buf_free(&s->key);
+	free(s->letters.at);
+	free(s->handed.at);
+	arena_free(s->letters.arena);
+	arena_free(s->handed.arena);
+	arena_free(s->arena);
+	free(s);
+}
+
+static const HandlerOps ops = {
+	.definition = script_definition,
+	.need = script_need,
+	.load = script_load,
+	.run = script_run,
+	.query = script_query,
+	.resume = script_resume,
+	.collect = script_collect,
+	.settled = script_settled,
+	.forget = script_forget,
+	.park = script_park,
+	.set_parked = script_set_parked,
+	.key_of = script_key_of,
+	.memory = script_memory,
+	.close = script_close,
+};
+
+Handler *lua_handler_open(const LuaOptions *options, const char *path, Err *err)
+{
+	Script *s = mem_calloc(1, sizeof(*s));
+
+	s->base.ops = &ops;
+	s->arena = arena_new(4096);
+	s->parked = key_set_open();
+	s->def.path = arena_str(s->arena, str_from(path)).s;
+	clear_types(s);
+	s->host = lua_host_open(options, path, err);
+	if (s->host == NULL || !lua_gate(s->host, open_script, s, err)) {
+		script_close(&s->base);
+		return NULL;
+	}
+	return &s->base;
+}
+
+const LuaProgress *lua_handler_progress(const Handler *h)
+{
+	return lua_host_progress(((const Script *)h)->host);
+}

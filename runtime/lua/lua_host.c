@@ -1,0 +1,437 @@
+#include "lua/lua_gate.h"
+
+#include <lauxlib.h>
+#include <luajit.h>
+#include <lualib.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/digest.h"
+#include "lua/lua_json.h"
+#include "lua/lua_pattern.h"
+#include "lua/lua_sandbox.h"
+#include "lua/lua_source.h"
+#include "lua/lua_trace.h"
+
+#define MB ((size_t)1024 * 1024)
+
+enum {
+	HOOK_EVERY = 1000,           /* instructions between two looks at the budget */
+	STEPS_PER_INSTRUCTION = 4,   /* the budget is kept in steps of about a nanosecond */
+	BIG_BLOCK = 4096,            /* allocations from here on cost steps: their bytes are touched */
+	BYTES_PER_STEP = 8,
+	C_STACK_LIMIT = 1024 * 1024, /* bytes of C stack that C and Lua may use in turns */
+	SLOT_HANDLER = 1,            /* pinned on the stack: our message handler … */
+	SLOT_ENTER,                  /* … and the function that calls a step */
+};
+
+struct LuaHost {
+	lua_State *L;
+	char *script, *workspace;
+	char subject[128];
+	LuaOptions options;
+	size_t used, limit, soft;    /* bytes; beyond `soft` the hook collects garbage */
+	bool collect, jit;
+	LuaBudget budget;
+	int64_t instructions;
+	int every;                   /* what the hook is set to */
+	const char *stack_base;
+	Err failure;                 /* filled by the message handler or lua_host_raise() */
+	bool raised;
+	LuaProgress progress;
+	Digest *digest;
+	const void *delete_word;
+	int environment, definition, nearest; /* registry references */
+};
+
+static void on_count(lua_State *L, lua_Debug *ar);
+
+static void set_hook(LuaHost *h, int every)
+{
+	h->every = every;
+	if (!h->jit)
+		lua_sethook(h->L, on_count, LUA_MASKCOUNT, every);
+}
+
+static void fail_budget(lua_State *L, LuaHost *h)
+{
+	set_hook(h, 1);
+	lua_pushfstring(L, "instruction budget exceeded (an endless loop? the budget is %f)",
+		(double)h->instructions);
+	lua_error(L);
+}
+
+/* Keeps raising once the budget is spent: pcall() cannot hide it. */
+static void on_count(lua_State *L, lua_Debug *ar)
+{
+	LuaHost *h = lua_host_of(L);
+
+	(void)ar;
+	h->budget.steps -= (int64_t)h->every * STEPS_PER_INSTRUCTION;
+	if (h->collect)
+		lua_host_relax(L, h);
+	if (h->budget.steps >= 0) {
+		if (h->every != HOOK_EVERY)
+			set_hook(h, HOOK_EVERY);
+		return;
+	}
+	fail_budget(L, h);
+}
+
+void lua_host_spend(lua_State *L, int64_t steps)
+{
+	LuaHost *h = lua_host_of(L);
+
+	h->budget.steps -= steps;
+	if (h->budget.steps < 0)
+		fail_budget(L, h);
+}
+
+/* Lua's memory. LuaJIT does not collect when it meets the limit, so the hook does it before; it may
+ * not be done in here. */
+static void *allocate(void *owner, void *block, size_t old, size_t size)
+{
+	LuaHost *h = owner;
+
+	if (size == 0) {
+		free(block);
+		h->used -= old;
+		return NULL;
+	}
+	if (size > old && h->used + (size - old) > h->limit)
+		return NULL;
+	if (size > old && size >= BIG_BLOCK)
+		h->budget.steps -= (int64_t)(size / BYTES_PER_STEP);
+	block = realloc(block, size);
+	if (block == NULL)
+		return NULL;
+	h->used += size - old;
+	if (h->used > h->soft && !h->collect && h->L != NULL) {
+		h->collect = true;
+		set_hook(h, 1);
+	}
+	return block;
+}
+
+void lua_host_relax(lua_State *L, LuaHost *h)
+{
+	if (h->used <= h->soft)
+		return;
+	lua_gc(L, LUA_GCCOLLECT, 0);
+	h->collect = false;
+	h->soft = h->used + (h->limit - h->used) / 2; /* never beyond the limit, since used is not */
+	if (h->soft < h->limit / 2)
+		h->soft = h->limit / 2;
+}
+
+LuaHost *lua_host_of(lua_State *L)
+{
+	void *owner;
+
+	lua_getallocf(L, &owner);
+	return owner;
+}
+
+lua_State *lua_host_state(LuaHost *h)
+{
+	return h->L;
+}
+
+/* ---- the gate ---- */
+
+typedef struct {
+	LuaStep step;
+	void *arg;
+} Entry;
+
+static int enter(lua_State *L) /* [entry] -> [] */
+{
+	Entry *entry = lua_touserdata(L, 1);
+
+	lua_settop(L, 0);
+	entry->step(L, entry->arg);
+	return 0;
+}
+
+static void note_failure(LuaHost *h, lua_State *L)
+{
+	lua_trace_describe(L, h->subject, &h->failure);
+	if (h->budget.steps < 0)
+		h->failure.kind = ERR_LIMIT;
+	h->raised = true;
+}
+
+static int on_error(lua_State *L) /* [error] -> [error] */
+{
+	LuaHost *h = lua_host_of(L);
+
+	if (!h->raised)
+		note_failure(h, L);
+	return 1;
+}
+
+static int64_t monotonic_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+}
+
+const char *lua_host_label(const LuaHost *h)
+{
+	return h->subject[0] ? h->subject : h->script;
+}
+
+/* What lua_pcall's answer and the message handler's notes amount to. */
+static void conclude(LuaHost *h, int rc, Err *err)
+{
+	const char *subject = lua_host_label(h);
+
+	if (rc == LUA_ERRMEM)
+		err_set(&h->failure, ERR_NOMEM, "%s: memory limit of %zu MB exceeded (keep less in the "
+			"state, or raise `memory`)", subject, h->limit / MB);
+	else if (!h->raised)
+		err_set(&h->failure, ERR_SCRIPT, "%s: stack overflow (endless recursion?)", subject);
+	h->raised = false;
+	if (err != NULL)
+		*err = h->failure;
+}
+
+bool lua_gate(LuaHost *h, LuaStep step, void *arg, Err *err)
+{
+	lua_State *L = h->L;
+	Entry entry = { step, arg };
+	int rc;
+
+	h->stack_base = __builtin_frame_address(0);
+	h->raised = false;
+	__atomic_store_n(&h->progress.started_ns, monotonic_ns(), __ATOMIC_RELAXED);
+	__atomic_store_n(&h->progress.running, true, __ATOMIC_RELAXED);
+	lua_host_refill(h, 0);
+	lua_pushvalue(L, SLOT_ENTER);
+	lua_pushlightuserdata(L, &entry);
+	rc = lua_pcall(L, 1, 0, SLOT_HANDLER);
+	__atomic_store_n(&h->progress.running, false, __ATOMIC_RELAXED);
+	if (rc != 0)
+		conclude(h, rc, err);
+	lua_settop(L, SLOT_ENTER);
+	return rc == 0;
+}
+
+void lua_host_describe(LuaHost *h, lua_State *from, int rc, Err *err)
+{
+	if (rc != LUA_ERRMEM && !h->raised)
+		note_failure(h, from);
+	conclude(h, rc, err);
+}
+
+int lua_host_raise(lua_State *L, const Err *err)
+{
+	LuaHost *h = lua_host_of(L);
+
+	h->failure = *err;
+	h->raised = true;
+	lua_pushnil(L);
+	return lua_error(L);
+}
+
+void lua_host_refill(LuaHost *h, int64_t event_id)
+{
+	h->budget.steps = h->instructions * STEPS_PER_INSTRUCTION;
+	set_hook(h, HOOK_EVERY);
+	__atomic_store_n(&h->progress.event_id, event_id, __ATOMIC_RELAXED);
+	__atomic_store_n(&h->progress.calls, h->progress.calls + 1, __ATOMIC_RELAXED);
+}
+
+void lua_host_check_depth(lua_State *L)
+{
+	LuaHost *h = lua_host_of(L);
+	const char *here = __builtin_frame_address(0);
+
+	if (h->stack_base - here > C_STACK_LIMIT)
+		luaL_error(L, "calls are nested too deeply (endless recursion?)");
+}
+
+void lua_host_subject(LuaHost *h, const char *subject)
+{
+	snprintf(h->subject, sizeof(h->subject), "%s", subject);
+}
+
+void lua_host_where(lua_State *L, int index, char *out, size_t size)
+{
+	lua_Debug ar;
+
+	lua_pushvalue(L, index);
+	lua_getinfo(L, ">S", &ar);
+	snprintf(out, size, "%s:%d", ar.source + (ar.source[0] == '@'), ar.linedefined);
+}
+
+/* ---- opening ---- */
+
+void lua_host_limits(LuaHost *h, size_t memory, int64_t budget, bool jit)
+{
+	if (memory > 0)
+		h->limit = memory + 2 * h->options.states;
+	h->soft = h->limit / 2;
+	if (budget > 0)
+		h->instructions = budget;
+	if (jit && !h->jit) {
+		lua_sethook(h->L, NULL, 0, 0);
+		luaJIT_setmode(h->L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_ON);
+	}
+	h->jit = jit;
+}
+
+size_t lua_host_states_limit(const LuaHost *h)
+{
+	return h->options.states;
+}
+
+void lua_host_push_environment(lua_State *L, LuaHost *h)
+{
+	lua_rawgeti(L, LUA_REGISTRYINDEX, h->environment);
+}
+
+void lua_host_push_definition(lua_State *L, LuaHost *h)
+{
+	lua_rawgeti(L, LUA_REGISTRYINDEX, h->definition);
+	lua_call(L, 0, 1);
+}
+
+void lua_host_nearest(lua_State *L, LuaHost *h, const char *word)
+{
+	lua_rawgeti(L, LUA_REGISTRYINDEX, h->nearest); /* [list nearest] */
+	lua_insert(L, -2);
+	lua_pushstring(L, word);
+	lua_insert(L, -2);                             /* [nearest word list] */
+	lua_call(L, 2, 1);
+}
+
+bool lua_host_is_delete(const LuaHost *h, lua_State *L, int index)
+{
+	return lua_topointer(L, index) == h->delete_word;
+}
+
+const char *lua_host_script(const LuaHost *h)
+{
+	return h->script;
+}
+
+/* The file of a path in the workspace; to be freed. */
+char *lua_host_file(const LuaHost *h, const char *path)
+{
+	Buf file = { 0 };
+
+	buf_addf(&file, "%s/%s", h->workspace, path);
+	return file.s;
+}
+
+void lua_host_loaded(LuaHost *h, const char *path, Str source)
+{
+	digest_add(h->digest, (Str){ path, strlen(path) + 1 });
+	digest_add(h->digest, source);
+	digest_add(h->digest, (Str){ "", 1 });
+}
+
+void lua_host_log(const LuaHost *h, const char *line)
+{
+	if (h->options.log != NULL)
+		h->options.log(h->options.log_owner, h->script, line);
+}
+
+/* [native] -> []; keeps what the prelude's init returns */
+static void start_prelude(lua_State *L, LuaHost *h)
+{
+	lua_getfield(L, 1, "delete");
+	h->delete_word = lua_topointer(L, -1);
+	lua_pop(L, 1);
+	lua_source_prelude(L, "init");     /* [native init] */
+	lua_insert(L, 1);
+	lua_call(L, 1, 3);                 /* [environment definition nearest] */
+	h->nearest = luaL_ref(L, LUA_REGISTRYINDEX);
+	h->definition = luaL_ref(L, LUA_REGISTRYINDEX);
+	h->environment = luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+static void open_words(lua_State *L, void *arg)
+{
+	LuaHost *h = arg;
+
+	lua_pattern_budget(L, &h->budget);
+	lua_sandbox_open(L, h);
+	lua_source_open(L);
+	start_prelude(L, h);
+}
+
+static LuaHost *new_host(const LuaOptions *options, const char *script)
+{
+	LuaHost *h = mem_calloc(1, sizeof(*h));
+
+	h->options = *options;
+	h->workspace = mem_strdup(options->workspace ? options->workspace : ".");
+	h->script = mem_strdup(script);
+	h->progress.script = h->script;
+	if (h->options.memory == 0)
+		h->options.memory = 64 * MB;
+	if (h->options.states == 0)
+		h->options.states = 32 * MB;
+	h->instructions = options->budget ? options->budget : 10000000;
+	h->limit = h->options.memory + 2 * h->options.states;
+	h->soft = h->limit / 2;
+	h->digest = digest_open();
+	return h;
+}
+
+LuaHost *lua_host_open(const LuaOptions *options, const char *script, Err *err)
+{
+	LuaHost *h = new_host(options, script);
+
+	h->L = lua_newstate(allocate, h);
+	if (h->L == NULL) {
+		err_set(err, ERR_NOMEM, "%s: no memory for a Lua state", script);
+		goto fail;
+	}
+	lua_pushcfunction(h->L, on_error); /* SLOT_HANDLER */
+	lua_pushcfunction(h->L, enter);    /* SLOT_ENTER */
+	if (!lua_gate(h, open_words, h, err))
+		goto fail;
+	return h;
+fail:
+	lua_host_close(h);
+	return NULL;
+}
+
+void lua_host_close(LuaHost *h)
+{
+	lua_State *L;
+
+	if (h == NULL)
+		return;
+	L = h->L;
+	if (L != NULL) {
+		lua_sethook(L, NULL, 0, 0);
+		h->L = NULL;
+		lua_close(L);
+	}
+	digest_close(h->digest);
+	free(h->workspace);
+	free(h->script);
+	free(h);
+}
+
+const LuaProgress *lua_host_progress(const LuaHost *h)
+{
+	return &h->progress;
+}
+
+size_t lua_host_memory(const LuaHost *h)
+{
+	return h->used;
+}
+
+void lua_host_digest(const LuaHost *h, char out[65])
+{
+	digest_hex(h->digest, out);
+}

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <lua.h>
+
+#include "lua/lua_event.h"
+#include "lua/lua_row.h"
+
+/* Which rows an event belongs to. */
+typedef struct KeyRule KeyRule;
+
+/* From the checked definition on top of the stack; `shape` must outlive it. [definition] -> [definition] */
+KeyRule *key_rule_open(lua_State *L, const Shape *shape);
+void key_rule_close(KeyRule *k);
+
+/* True where the keys come from a Lua function: key_rule_call() then, below a gate. */
+bool key_rule_is_function(const KeyRule *k);
+
+/* The keys of one event, as JSON texts without duplicates. */
+typedef struct {
+	Buf text;
+	size_t *ends; /* where each key ends in `text` */
+	size_t count, cap;
+} KeyList;
+
+Str key_list_at(const KeyList *list, size_t i);
+void key_list_free(KeyList *list);
+
+/* The key of an event by paths. */
+bool key_rule_paths(const KeyRule *k, const Event *e, KeyList *out, Err *err);
+
+/* Calls the key function with the event on top of the stack. Raises. [event] -> [event] */
+void key_rule_call(lua_State *L, const KeyRule *k, KeyList *out);
+
+/* Brings a key's JSON text, as jsonb gives it back, into the form that it has in a list. */
+void key_list_stored(Str text, Buf *out);

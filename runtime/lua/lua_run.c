@@ -1,0 +1,272 @@
+#include "lua/lua_script.h"
+
+#include <lauxlib.h>
+#include <stdlib.h>
+
+/* Events into states: one protected call for a slice, one C loop in it. */
+
+enum { AT_EVENT = 1, AT_ROWS }; /* on the stack all through a slice */
+
+/* A state as it was before an event. */
+typedef struct {
+	uint32_t slot;
+	bool known, exists, dirty;
+	int64_t position, updated_us;
+	Buf text;
+} Saved;
+
+typedef struct {
+	Script *s;
+	EventSlice page;
+	size_t at, to;
+	bool careful;
+	int64_t slot;      /* at work; -1: none */
+	Saved *saved;
+	size_t nsaved, cap;
+} Slice;
+
+/* ---- one key ---- */
+
+/* [] -> [state] */
+static void push_state(lua_State *L, Script *s, uint32_t slot)
+{
+	const State *st = states_at(s->states, slot);
+
+	if (st->exists) {
+		lua_rawgeti(L, AT_ROWS, (int)slot + 1);
+		return;
+	}
+	script_disown(L, s, slot);
+	shape_push_fresh(L, s->shape, script_owners(s, slot), st->key);
+}
+
+/* "file:line: projection 'x': …": the place is the handler, which has returned by now. */
+static void fail_after(lua_State *L, Script *s, int handler, Err *err)
+{
+	char where[256];
+
+	lua_rawgeti(L, LUA_REGISTRYINDEX, s->handlers[handler]);
+	lua_host_where(L, -1, where, sizeof(where));
+	err_prefix(err, "%s: %s", where, lua_host_label(s->host));
+	lua_host_raise(L, err);
+}
+
+static void mark_handled(Script *s, uint32_t slot, const Event *e, bool exists)
+{
+	State *st = states_at(s->states, slot);
+
+	st->known = true;
+	st->exists = exists;
+	st->position = e->id;
+	st->updated_us = e->timestamp_us;
+	states_dirty(s->states, slot);
+}
+
+/* What the handler returned is on top, the state that it got below. [state result] -> [] */
+static void take_result(lua_State *L, Slice *r, uint32_t slot, int handler)
+{
+	Script *s = r->s;
+	bool replacement = lua_istable(L, -1) && !lua_rawequal(L, -1, -2);
+	Err err = { 0 };
+
+	if (lua_host_is_delete(s->host, L, -1)) {
+		lua_pushnil(L);
+		lua_rawseti(L, AT_ROWS, (int)slot + 1);
+		script_disown(L, s, slot);
+		mark_handled(s, slot, &r->page.events[r->at], false);
+		lua_pop(L, 2);
+		return;
+	}
+	if (replacement) {
+		lua_replace(L, -2);
+	} else if (!lua_isnil(L, -1) && !lua_istable(L, -1)) {
+		err_set(&err, ERR_SCRIPT, "the handler returned a %s (return nothing, a state or delete)",
+			luaL_typename(L, -1));
+		fail_after(L, s, handler, &err);
+	} else {
+		lua_pop(L, 1);
+	}
+	if (!shape_check(L, s->shape, script_owners(s, slot), states_at(s->states, slot)->key,
+			replacement, &err))
+		fail_after(L, s, handler, &err);
+	lua_rawseti(L, AT_ROWS, (int)slot + 1);
+	mark_handled(s, slot, &r->page.events[r->at], true);
+}
+
+static void run_key(lua_State *L, Slice *r, uint32_t slot, int handler)
+{
+	Script *s = r->s;
+	const Event *e = &r->page.events[r->at];
+
+	r->slot = slot;
+	push_state(L, s, slot);
+	lua_host_refill(s->host, e->id);
+	lua_event_point(s->event, e);
+	lua_rawgeti(L, LUA_REGISTRYINDEX, s->handlers[handler]);
+	lua_pushvalue(L, -2);
+	lua_pushvalue(L, AT_EVENT);
+	lua_call(L, 2, 1);              /* [event rows state result] */
+	lua_event_point(s->event, NULL);
+	take_result(L, r, slot, handler);
+}
+
+/* ---- careful: as it was before ---- */
+
+static void save(lua_State *L, Slice *r, uint32_t slot)
+{
+	Script *s = r->s;
+	const State *st = states_at(s->states, slot);
+	Err err = { 0 };
+	Saved *saved;
+
+	if (r->nsaved == r->cap) {
+		r->cap = r->cap ? r->cap * 2 : 4;
+		r->saved = mem_realloc(r->saved, r->cap * sizeof(*r->saved));
+	}
+	saved = &r->saved[r->nsaved++];
+	*saved = (Saved){ slot, st->known, st->exists, st->dirty, st->position, st->updated_us, { 0 } };
+	if (!st->exists)
+		return;
+	lua_rawgeti(L, AT_ROWS, (int)slot + 1);
+	if (!shape_encode(L, s->shape, lua_gettop(L), &saved->text, &err))
+		lua_host_raise(L, &err);
+	lua_pop(L, 1);
+}
+
+static void drop_saved(Slice *r)
+{
+	for (size_t i = 0; i < r->nsaved; i++)
+		buf_free(&r->saved[i].text);
+	r->nsaved = 0;
+}
+
+static void restore_one(lua_State *L, Script *s, const Saved *saved)
+{
+	State *st = states_at(s->states, saved->slot);
+	Err err = { 0 };
+
+	if (st->dirty && !saved->dirty)
+		states_undo_dirty(s->states, saved->slot);
+	st->known = saved->known;
+	st->exists = saved->exists;
+	st->position = saved->position;
+	st->updated_us = saved->updated_us;
+	script_disown(L, s, saved->slot);
+	if (!saved->exists)
+		lua_pushnil(L);
+	else if (!shape_push_loaded(L, s->shape, script_owners(s, saved->slot), st->key,
+			buf_str(&saved->text), &err))
+		lua_host_raise(L, &err);
+	lua_rawseti(L, AT_ROWS, (int)saved->slot + 1);
+}
+
+static void restore(lua_State *L, void *arg)
+{
+	Slice *r = arg;
+
+	lua_pushnil(L);
+	lua_rawgeti(L, LUA_REGISTRYINDEX, r->s->rows_ref);
+	for (size_t i = 0; i < r->nsaved; i++)
+		restore_one(L, r->s, &r->saved[i]);
+}
+
+/* ---- one event, one slice ---- */
+
+/* The keys failed in need(): now it is the event's turn to say so. */
+static void fail_keys(lua_State *L, Slice *r)
+{
+	Err err = { 0 };
+
+	lua_event_point(r->s->event, &r->page.events[r->at]);
+	lua_pushvalue(L, AT_EVENT);
+	if (key_rule_is_function(r->s->keys))
+		key_rule_call(L, r->s->keys, &r->s->key_list);
+	else if (!key_rule_paths(r->s->keys, &r->page.events[r->at], &r->s->key_list, &err))
+		err_prefix(&err, "%s: %s", r->s->def.path, lua_host_label(r->s->host));
+	if (err.kind == ERR_NONE)
+		err_set(&err, ERR_SCRIPT, "%s: %s: the key function failed first and then did not (it "
+			"must depend on the event alone)", r->s->def.path, lua_host_label(r->s->host));
+	lua_host_raise(L, &err);
+}
+
+static void run_event(lua_State *L, Slice *r)
+{
+	Script *s = r->s;
+	const EventKeys *k = &s->page.events[r->at - s->page.from];
+	const uint32_t *slots = s->page.slots + k->first;
+
+	r->slot = -1;
+	if (k->failed)
+		fail_keys(L, r);
+	if (r->careful) {
+		drop_saved(r);
+		for (uint32_t i = 0; i < k->count; i++)
+			save(L, r, slots[i]);
+	}
+	for (uint32_t i = 0; i < k->count; i++) {
+		if (!key_set_has(s->parked, states_at(s->states, slots[i])->key))
+			run_key(L, r, slots[i], k->handler);
+	}
+	/* Letters come last: an event that fails leaves none behind. */
+	for (uint32_t i = 0; i < k->count; i++) {
+		Str key = states_at(s->states, slots[i])->key;
+
+		if (key_set_has(s->parked, key))
+			script_letter(s, r->page.events[r->at].id, key);
+	}
+	lua_host_relax(L, s->host);
+}
+
+static void run_slice(lua_State *L, void *arg)
+{
+	Slice *r = arg;
+
+	lua_rawgeti(L, LUA_REGISTRYINDEX, r->s->event_ref);
+	lua_rawgeti(L, LUA_REGISTRYINDEX, r->s->rows_ref);
+	for (; r->at < r->to; r->at++) {
+		if (r->s->page.events[r->at - r->s->page.from].handler != NO_HANDLER)
+			run_event(L, r);
+	}
+}
+
+void script_blame(const Event *e, Str key, Err *err)
+{
+	err->event_id = e->id;
+	err_hint(err, "event %lld '%.*s'%s%.*s", (long long)e->id, (int)(e->type.len < 100 ? e->type.len : 100),
+		e->type.s ? e->type.s : "", key.s ? ", key " : "",
+		(int)(key.len < 200 ? key.len : 200), key.s ? key.s : "");
+}
+
+static bool covered(const Script *s, size_t at, size_t to)
+{
+	return at >= s->page.from && to <= s->page.from + s->page.count;
+}
+
+RunResult script_run(Handler *h, EventSlice page, size_t *at, size_t to, bool careful, Err *err)
+{
+	Script *s = script_of(h);
+	Slice r = { .s = s, .page = page, .at = *at, .to = to, .careful = careful, .slot = -1 };
+	bool ok;
+
+	if (s->sql != NULL)
+		return script_sql_run(s, page, at, to, err);
+	if (*at < to && (s->broken.kind != ERR_NONE || !covered(s, *at, to))) {
+		if (s->broken.kind != ERR_NONE)
+			*err = s->broken;
+		else
+			err_set(err, ERR_DATA, "%s: these events have not been prepared", s->def.path);
+		return RUN_FAILED;
+	}
+	ok = lua_gate(s->host, run_slice, &r, err);
+	lua_event_point(s->event, NULL);
+	*at = r.at;
+	if (!ok) {
+		script_blame(&page.events[r.at], r.slot < 0 ? (Str){ NULL, 0 }
+			: states_at(s->states, (uint32_t)r.slot)->key, err);
+		if (careful)
+			lua_gate(s->host, restore, &r, &s->broken);
+	}
+	drop_saved(&r);
+	free(r.saved);
+	return ok ? RUN_DONE : RUN_FAILED;
+}

@@ -1,0 +1,18 @@
+#pragma once
+
+#include <lua.h>
+
+#include "lua/lua_host.h"
+
+/* Where Lua's code comes from: the prelude that is compiled in, and the workspace's files. */
+
+void lua_source_open(lua_State *L); /* gives the prelude its own `require`. [] -> [] */
+
+void lua_source_prelude(lua_State *L, const char *name); /* [] -> [chunk] */
+
+/* Loads the host's script, with the scripts' globals. Raises where it cannot be read or parsed.
+ * [] -> [chunk] */
+void lua_source_script(lua_State *L, LuaHost *h);
+
+/* native.module(name) -> source, file | nil, problem: for the word `require`. */
+int lua_source_module(lua_State *L);

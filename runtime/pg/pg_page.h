@@ -1,0 +1,18 @@
+#pragma once
+
+#include "model/event.h"
+#include "pg/pg_rows.h"
+
+/* A page of the log as it came from the server (binary format): the events point into its rows. */
+typedef struct {
+	PgRows *rows;
+	Event *events;
+	size_t count, cap;
+	size_t bytes;      /* that the rows take in memory */
+	bool cut;          /* an event with a large document follows, which did not travel with this page */
+} EventPage;
+
+/* Takes the rows over. False: the columns are not those of events_page.sql. */
+bool event_page_fill(EventPage *page, PgRows *rows, Err *err);
+void event_page_clear(EventPage *page); /* gives the rows back, keeps the array */
+void event_page_free(EventPage *page);

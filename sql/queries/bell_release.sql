@@ -1,0 +1,1 @@
+SELECT pg_advisory_unlock(moonwake.bell_key(), 1)

@@ -1,0 +1,1 @@
+SELECT moonwake.rebuild_consumer($1)

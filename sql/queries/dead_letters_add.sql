@@ -1,0 +1,1 @@
+SELECT moonwake.add_dead_letters($1, $2::json)

@@ -1,0 +1,1 @@
+SELECT moonwake.heartbeat($1::bigint[], $2::bigint[])

@@ -1,0 +1,1 @@
+SELECT moonwake.ensure_events_partitions(7)

@@ -1,0 +1,1 @@
+SELECT moonwake.quarantine_consumer($1, $2::bigint, $3)

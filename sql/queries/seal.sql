@@ -1,0 +1,1 @@
+SELECT moonwake.seal_events($1::bigint)

@@ -1,0 +1,5 @@
+SELECT consumer, kind, version, state, "position", coalesce(daemon, '') AS daemon,
+       coalesce(extract(epoch FROM clock_timestamp() - heartbeat_at), -1)::bigint AS silent,
+       parked, skipped, coalesce(error, '') AS error, coalesce(error_event, 0) AS error_event,
+       coalesce(error_trace, '') AS error_trace, coalesce(note, '') AS note
+  FROM moonwake.consumers ORDER BY consumer
