@@ -16,17 +16,22 @@ static const char EVENT[] =
 	"\"berlin-02\", \"uuid\": \"7d3f2a10-9c1e-4b7a-8f55-0242ac120002\", \"image\": "
 	"\"registry.example.com/fleet/agent:1.14.2\", \"tags\": [\"edge\", \"arm64\", \"canary\"], "
 	"\"online\": true, \"region\": \"eu-central-1\", \"uptime\": 864213, \"battery\": null, "
-	"\"firmware\": \"2024.11.3\", \"memory_mb\": 2048, \"reason\": \"scheduled restart after update\", "
+	"\"firmware\": \"2024.11.3\", \"memory_mb\": 2048, \"reason\": \"scheduled restart after "
+	"update\", "
 	"\"reported_at\": 1731942123.481516, \"container\": \"c0ffee12\"}";
 static const char FLAT[] =
 	"{\"a01\":1,\"a02\":2,\"a03\":\"three\",\"a04\":true,\"a05\":5.5,\"a06\":\"eu-central-1\","
-	"\"a07\":7,\"a08\":\"2024-11-18T09:00:00Z\",\"a09\":9,\"a10\":false,\"a11\":11,\"a12\":\"twelve\","
-	"\"a13\":13,\"a14\":\"7d3f2a10-9c1e-4b7a-8f55-0242ac120002\",\"a15\":15,\"a16\":null,\"a17\":17,"
+	"\"a07\":7,\"a08\":\"2024-11-18T09:00:00Z\",\"a09\":9,\"a10\":false,\"a11\":11,\"a12\":"
+	"\"twelve\","
+	"\"a13\":13,\"a14\":\"7d3f2a10-9c1e-4b7a-8f55-0242ac120002\",\"a15\":15,\"a16\":null,"
+	"\"a17\":17,"
 	"\"a18\":\"online\",\"a19\":1731942123.481516,\"a20\":20}";
 static const char NESTED[] =
 	"{\"target\":{\"apps\":{\"1\":{\"name\":\"web\",\"image\":\"web:1\",\"ports\":[80,443]},"
-	"\"2\":{\"name\":\"db\",\"image\":\"pg:15\",\"ports\":[5432]}}},\"current\":{\"apps\":{\"1\":"
-	"{\"name\":\"web\",\"image\":\"web:1\",\"ports\":[80,443]}}},\"tags\":[\"a\",\"b\"],\"n\":3}";
+	"\"2\":{\"name\":\"db\",\"image\":\"pg:15\",\"ports\":[5432]}}},\"current\":{\"apps\":{"
+	"\"1\":"
+	"{\"name\":\"web\",\"image\":\"web:1\",\"ports\":[80,443]}}},\"tags\":[\"a\",\"b\"],\"n\":"
+	"3}";
 
 typedef bool (*Work)(lua_State *L, Str text, LuaJsonOwner *owner, Buf *out, Err *err);
 
@@ -94,7 +99,8 @@ static bool measure(lua_State *L, const char *name, Str text, const char *only, 
 	static const struct {
 		const char *name;
 		Work fn;
-	} works[] = { { "check", check }, { "decode", decode }, { "adopt", adopt }, { "encode", encode } };
+	} works[] = { { "check", check }, { "decode", decode }, { "adopt", adopt },
+		{ "encode", encode } };
 	LuaJsonOwner owner = { 0 };
 	Buf out = { 0 };
 	double ns = 0;
@@ -123,8 +129,9 @@ int main(int argc, char **argv)
 	Err err;
 
 	lua_json_setup(L);
-	ok = measure(L, "event", STR(EVENT), only, &err) && measure(L, "flat", STR(FLAT), only, &err) &&
-		measure(L, "nested", STR(NESTED), only, &err);
+	ok = measure(L, "event", STR(EVENT), only, &err) &&
+	     measure(L, "flat", STR(FLAT), only, &err) &&
+	     measure(L, "nested", STR(NESTED), only, &err);
 	if (!ok)
 		fprintf(stderr, "%s\n", err.message);
 	lua_close(L);

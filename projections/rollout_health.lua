@@ -16,7 +16,12 @@ end
 -- crashes more than once in ten.
 local function judge(row)
   local share = row.crashed / math.max(row.started, 1)
-  row.verdict = row.crashed >= 3 and share > 1 / 4 and "bad" or row.crashed >= 2 and share > 1 / 10 and "watch" or "good"
+  row.verdict = "good"
+  if row.crashed >= 3 and share > 1 / 4 then
+    row.verdict = "bad"
+  elseif row.crashed >= 2 and share > 1 / 10 then
+    row.verdict = "watch"
+  end
 end
 
 

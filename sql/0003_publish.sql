@@ -290,6 +290,11 @@ CREATE FUNCTION moonwake.element_time(value jsonb) RETURNS timestamptz
     ELSE (value #>> '{}')::timestamptz
   END;
 
+CREATE FUNCTION moonwake.batch_before(events jsonb, ordinal bigint) RETURNS jsonb
+  LANGUAGE sql IMMUTABLE
+  RETURN (SELECT coalesce(jsonb_agg(u.e ORDER BY u.n), '[]')
+    FROM jsonb_array_elements(events) WITH ORDINALITY u (e, n) WHERE u.n < ordinal);
+
 -- Reads a batch or refuses it, naming the first event that is wrong.
 CREATE FUNCTION moonwake.read_batch(events jsonb) RETURNS event_input[]
   LANGUAGE plpgsql SET search_path = pg_catalog, moonwake, pg_temp SET timezone = 'UTC'
@@ -310,6 +315,7 @@ BEGIN
     WHERE NOT element_is_plain(u.e) AND p.problem IS NOT NULL
     ORDER BY u.ordinal LIMIT 1;
   IF FOUND THEN
+    PERFORM read_batch(batch_before(events, bad.ordinal)); -- an earlier one may be wrong in another way
     PERFORM refuse_element(bad.ordinal, bad.problem);
   END IF;
 
@@ -337,6 +343,7 @@ BEGIN
       BEGIN
         at := element_time(bad.word);
       EXCEPTION WHEN data_exception THEN
+        PERFORM read_batch(batch_before(events, bad.ordinal));
         PERFORM refuse_element(bad.ordinal,
           format('occurred_at: %s is not a time', left(bad.word::text, 60)));
       END;
@@ -517,6 +524,7 @@ COMMENT ON FUNCTION moonwake.nearest_word IS 'The known word that was probably m
 COMMENT ON FUNCTION moonwake.element_problem IS 'What is wrong with the shape of a batch''s element, as text, or NULL';
 COMMENT ON FUNCTION moonwake.element_is_plain IS 'True when a batch''s element has the usual form and needs no closer look';
 COMMENT ON FUNCTION moonwake.element_time IS 'A time from a JSON number (seconds since 1970) or string (ISO 8601)';
+COMMENT ON FUNCTION moonwake.batch_before IS 'The elements of a batch before an ordinal';
 COMMENT ON FUNCTION moonwake.read_batch IS 'Reads the JSON of a batch, or refuses it and names the first event that is wrong';
 COMMENT ON FUNCTION moonwake.split_batch IS 'Moves what is in the log already, or repeats an earlier element, from todo to seen';
 

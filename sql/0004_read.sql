@@ -9,22 +9,29 @@ COMMENT ON FUNCTION moonwake.log_head() IS
   'The last id that was drawn, 0 before the first. Rows up to it may still be uncommitted: see log_writers';
 
 -- An append holds RowExclusiveLock on events from before it draws an id to its end; a prepared transaction goes on
--- holding it under another name. A lock is given up only after its transaction is visible as ended.
+-- holding it, without a pid. A lock is given up only after its transaction is visible as ended; one that a savepoint
+-- took with it is given up with what was appended under it.
 CREATE FUNCTION moonwake.log_writers()
   RETURNS TABLE (virtualtransaction text, pid int, application text, age interval, gid text)
   LANGUAGE sql VOLATILE SET search_path = pg_catalog, moonwake, pg_temp
   AS $$
-  SELECT w.virtualtransaction, w.pid, a.application_name, clock_timestamp() - coalesce(a.xact_start, p.prepared), p.gid
-  FROM (
+  WITH held AS MATERIALIZED (
+    SELECT * FROM pg_locks l WHERE l.granted
+      AND (l.locktype = 'relation' AND l.mode = 'RowExclusiveLock' OR l.locktype = 'transactionid' AND l.pid IS NULL)
+  ), writers AS (
     SELECT DISTINCT l.virtualtransaction, l.pid
-    FROM pg_locks l
-    WHERE l.locktype = 'relation' AND l.mode = 'RowExclusiveLock' AND l.granted
-      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    FROM held l
+    WHERE l.locktype = 'relation' AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
       AND l.relation IN (SELECT 'events'::regclass::oid
         UNION ALL SELECT inhrelid FROM pg_inherits WHERE inhparent = 'events'::regclass)
-  ) w
+  )
+  SELECT w.virtualtransaction, w.pid, a.application_name, clock_timestamp() - coalesce(a.xact_start, p.prepared), p.gid
+  FROM writers w
   LEFT JOIN pg_stat_activity a ON a.pid = w.pid
-  LEFT JOIN pg_prepared_xacts p ON w.virtualtransaction = '-1/' || p.transaction
+  LEFT JOIN (
+    SELECT x.virtualtransaction, p.prepared, p.gid
+    FROM held x JOIN pg_prepared_xacts p ON x.locktype = 'transactionid' AND p.transaction = x.transactionid
+  ) p ON p.virtualtransaction = w.virtualtransaction AND w.pid IS NULL
 $$;
 COMMENT ON FUNCTION moonwake.log_writers() IS
   'The transactions that may have appended and have not ended, prepared ones (gid) included. When all that were there '
@@ -97,7 +104,7 @@ BEGIN
         WHERE r.id = after_id + r.n);
     END IF;
     PERFORM pg_sleep(0.002);
-    -- PREPARE gives a transaction another name: any prepared one may be one of ours
+    -- some servers give a transaction this name when it is prepared: it may be one of those we wait for
     SELECT array_agg(w.virtualtransaction) INTO writers FROM log_writers() w
       WHERE w.virtualtransaction = ANY (writers) OR w.virtualtransaction LIKE '-1/%';
   END LOOP;

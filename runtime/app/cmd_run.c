@@ -6,6 +6,7 @@ static const Option options[] = {
 	{ "hang-after", 0, "SECONDS", "10", "restart and park a script that is at one event for so long" },
 	{ "slow-poll", 0, "MS", "1000", "look at the log so often even if nobody rings (0: never)" },
 	{ "poll", 0, "MS", "0", "poll instead of using the doorbell (0: the doorbell)" },
+	{ "linger", 0, "MS", "30", "stay awake so long after the last commit before listening for the doorbell" },
 	{ "memory", 0, "MB", "64", "what a script may hold" },
 	{ "state-memory", 0, "MB", "64", "states of a script that are kept in memory" },
 	{ "no-supervisor", 0, NULL, NULL, "work in this process: a crash is not answered by a restart" },
@@ -16,7 +17,7 @@ static const Option options[] = {
 static int run(Cli *cli, int argc, char **argv)
 {
 	DaemonOptions o = daemon_defaults();
-	int64_t takeover, hang, slow, fast, memory, states;
+	int64_t takeover, hang, slow, fast, linger, memory, states;
 	Err err;
 
 	(void)argv;
@@ -26,6 +27,7 @@ static int run(Cli *cli, int argc, char **argv)
 		!cli_int(cli, "hang-after", 1, 86400, &hang, &err) ||
 		!cli_int(cli, "slow-poll", 0, 3600000, &slow, &err) ||
 		!cli_int(cli, "poll", 0, 3600000, &fast, &err) ||
+		!cli_int(cli, "linger", 0, 60000, &linger, &err) ||
 		!cli_int(cli, "memory", 1, 65536, &memory, &err) ||
 		!cli_int(cli, "state-memory", 1, 65536, &states, &err))
 		return cli_fail(&err);
@@ -36,6 +38,7 @@ static int run(Cli *cli, int argc, char **argv)
 	o.hang_after = (double)hang;
 	o.slow_poll_ms = (unsigned)slow;
 	o.fast_poll_ms = (unsigned)fast;
+	o.linger_ms = (unsigned)linger;
 	o.script_memory = (size_t)memory << 20;
 	o.state_memory = (size_t)states << 20;
 	return daemon_main(cli, &cli->target, &o);

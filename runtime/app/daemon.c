@@ -43,7 +43,7 @@ typedef struct {
 DaemonOptions daemon_defaults(void)
 {
 	return (DaemonOptions){ .supervise = true, .takeover_after = 10, .hang_after = 10,
-		.slow_poll_ms = 1000 };
+		.slow_poll_ms = 1000, .linger_ms = 30 };
 }
 
 static void open_session(Daemon *d);
@@ -285,7 +285,8 @@ static void on_session(void *owner, SessionEvent ev, const Err *err)
 static void open_session(Daemon *d)
 {
 	SessionOptions options = { .daemon = d->name, .takeover_after = d->options->takeover_after,
-		.slow_poll_ms = d->options->slow_poll_ms, .fast_poll_ms = d->options->fast_poll_ms };
+		.slow_poll_ms = d->options->slow_poll_ms, .fast_poll_ms = d->options->fast_poll_ms,
+		.linger_ms = d->options->linger_ms };
 
 	d->session = session_open(&d->loop, &d->target, &options, d->entries, d->n, &d->progress, on_report,
 		on_session, d);
@@ -312,6 +313,8 @@ static void on_status(uv_signal_t *s, int signum)
 	Daemon *d = s->data;
 
 	(void)signum;
+	if (d->session != NULL)
+		log_line(LOG_INFO, NULL, "fell asleep %" PRIu64 " times", session_sleeps(d->session));
 	for (size_t i = 0; d->session != NULL && i < d->n; i++) {
 		const RosterEntry *e = &d->entries[i];
 

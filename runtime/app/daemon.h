@@ -11,6 +11,7 @@ typedef struct {
 	double hang_after;      /* seconds at one event before the watchdog strikes */
 	unsigned slow_poll_ms;  /* 0: none */
 	unsigned fast_poll_ms;  /* 0: the bell */
+	unsigned linger_ms;     /* awake so long after the last commit */
 	size_t script_memory;   /* bytes; 0: the host's default */
 	size_t state_memory;    /* bytes of cached states per script; 0: the host's default */
 	int64_t budget;         /* instructions of one handler call; 0: the host's default */

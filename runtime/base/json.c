@@ -57,9 +57,10 @@ static bool check_escape(Checker *c)
 	const char *behind = json_escape(c->p, c->end, utf8, &n);
 
 	if (behind == NULL)
-		return fail(c, starts(c, "\\u") ? "a \\u escape is not four hexadecimal digits, or half of "
-						  "a surrogate pair stands alone"
-						: "a string holds an unknown escape");
+		return fail(c, starts(c, "\\u")
+				       ? "a \\u escape is not four hexadecimal digits, or half of "
+					 "a surrogate pair stands alone"
+				       : "a string holds an unknown escape");
 	if (c->jsonb && n == 1 && utf8[0] == '\0')
 		return fail(c, "jsonb cannot hold \\u0000");
 	c->p = behind;
@@ -84,7 +85,7 @@ static bool check_string(Checker *c)
 				return false;
 		} else if ((unsigned char)*c->p < ' ') {
 			return fail(c, *c->p == '\0' ? "a string holds a NUL byte"
-						    : "a string holds a control character");
+						     : "a string holds a control character");
 		} else {
 			n = json_utf8_sequence(c->p, c->end);
 			if (n == 0)
@@ -212,7 +213,8 @@ static bool close_containers(Checker *c, bool *more)
 			return !object || check_key(c);
 		}
 		if (*c->p != (object ? '}' : ']'))
-			return fail(c, object ? "',' or '}' is expected" : "',' or ']' is expected");
+			return fail(
+				c, object ? "',' or '}' is expected" : "',' or ']' is expected");
 		c->p++;
 		c->depth--;
 	}
@@ -223,10 +225,14 @@ static bool close_containers(Checker *c, bool *more)
 
 static bool check(Str text, int max_depth, bool jsonb, Err *err)
 {
-	Checker c = { .text = text, .p = text.s, .end = text.s + text.len, .jsonb = jsonb, .err = err };
+	Checker c = {
+		.text = text, .p = text.s, .end = text.s + text.len, .jsonb = jsonb, .err = err
+	};
 	bool more = true, empty = false;
 
-	c.max_depth = max_depth <= 0 ? JSON_MAX_DEPTH : max_depth < DEPTH_CAP ? max_depth : DEPTH_CAP;
+	c.max_depth = max_depth <= 0          ? JSON_MAX_DEPTH
+		      : max_depth < DEPTH_CAP ? max_depth
+					      : DEPTH_CAP;
 	while (more) {
 		skip_space(&c);
 		if (c.p < c.end && (*c.p == '{' || *c.p == '[')) {

@@ -33,7 +33,8 @@ static inline const char *scan_string(const char *p, const char *end, int ascii)
 			return p + __builtin_ctz(mask);
 	}
 #endif
-	while (p < end && !scan_is_special((unsigned char)*p) && !(ascii && (unsigned char)*p >= 0x80))
+	while (p < end && !scan_is_special((unsigned char)*p) &&
+		!(ascii && (unsigned char)*p >= 0x80))
 		p++;
 	return p;
 }

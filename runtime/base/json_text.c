@@ -190,7 +190,8 @@ void json_add_string(Buf *out, Str s)
 		add_escape(out, (unsigned char)*p);
 	}
 	buf_reserve(out, (size_t)(end - plain) + 1);
-	out->len = (size_t)((char *)mempcpy(out->s + out->len, plain, (size_t)(end - plain)) - out->s);
+	out->len =
+		(size_t)((char *)mempcpy(out->s + out->len, plain, (size_t)(end - plain)) - out->s);
 	out->s[out->len++] = '"';
 	out->s[out->len] = '\0';
 }

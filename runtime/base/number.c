@@ -17,9 +17,8 @@ enum {
  * digits is the only one of its length, and no shorter one, that reads back as its double. */
 static const double UNIQUE_MAX = (double)(1ull << 51);
 
-static const double POW10[] = { 1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
-	1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
-	1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22 };
+static const double POW10[] = { 1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12,
+	1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22 };
 enum { POW10_MAX = 22 };
 
 static bool is_digit(const char *p, const char *end)
@@ -290,7 +289,8 @@ size_t number_canonical_room(const Number *n)
 
 size_t number_canonical(const Number *n, char *out)
 {
-	char *digits = out + n->ndigits + NUMBER_PRINT_MAX; /* behind the text that is made of them */
+	char *digits =
+		out + n->ndigits + NUMBER_PRINT_MAX; /* behind the text that is made of them */
 	int count = copy_digits(n, digits, n->ndigits);
 
 	if (count == 0) {

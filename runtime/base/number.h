@@ -8,7 +8,7 @@
  * 1152921504606846976 is not 2^60, whose shortest decimal is 1152921504606847000. */
 
 enum {
-	NUMBER_PRINT_MAX = 40,     /* bytes that number_print() may write */
+	NUMBER_PRINT_MAX = 40,        /* bytes that number_print() may write */
 	NUMBER_MAX_EXPONENT = 131071, /* of the first digit: what PostgreSQL's numeric holds … */
 	NUMBER_MIN_EXPONENT = -16383, /* … and of the last digit */
 };
@@ -22,7 +22,7 @@ typedef struct {
 	int ndigits;            /* significant digits, trailing zeros included; 0 for zero */
 	int exponent;           /* of the last digit; ± 2^30 stands for anything beyond */
 	bool negative;
-	bool integer;           /* neither '.' nor an exponent */
+	bool integer; /* neither '.' nor an exponent */
 } Number;
 
 /* Splits the number that begins at `s`. Never reads at or behind `end`. */

@@ -10,7 +10,6 @@
 
 #define HEARTBEAT_MS 2000
 #define TRY_MS       250   /* how often others' consumers are tried */
-#define LINGER_NS    UINT64_C(30000000) /* stays awake so long after the last commit */
 #define LINGER_MS    3
 #define NEAR         5000  /* groups so close to each other are brought together */
 #define PRUNE_NS     UINT64_C(600000000000)
@@ -53,10 +52,12 @@ struct Session {
 	uv_timer_t *poll, *beat, *tries, *later; /* slow poll or linger; heartbeat; others; deferred work */
 
 	bool quiesce;          /* somebody waits for SESSION_QUIET */
-	bool observed;         /* the frontier is known */
+	bool observed;         /* the frontier is known: as the last observation found it */
+	bool at_rest;
+	int64_t settled;
 	int64_t start_head;    /* what "caught up" means */
 	bool told;
-	uint64_t moved_ns, pruned_ns, gathered_ns;
+	uint64_t moved_ns, pruned_ns, gathered_ns, sleeps;
 	Err lost;
 };
 
@@ -262,7 +263,7 @@ static void on_group(Group *g, void *owner, GroupEvent ev, const Err *err)
 		tell_caught_up(s);
 		gather(s);
 		if (s->sleep == AWAKE)
-			frontier_look(s->frontier);
+			consider_sleep(s, s->at_rest);
 		break;
 	case GROUP_PAUSED:
 		t->still = true;
@@ -337,10 +338,11 @@ static void consider_sleep(Session *s, bool at_rest)
 		return;
 	if (s->sleep == LISTENING && idle) {
 		s->sleep = ASLEEP;
+		s->sleeps++;
 		set_poll(s, s->options.slow_poll_ms);
 	} else if (s->sleep == LISTENING) {
 		wake(s);
-	} else if (s->sleep == AWAKE && idle && clock_monotonic_ns() - s->moved_ns > LINGER_NS) {
+	} else if (s->sleep == AWAKE && idle && clock_monotonic_ns() - s->moved_ns >= s->options.linger_ms * UINT64_C(1000000)) {
 		s->sleep = RELEASING;
 		bell_release(s->bell);
 	} else if (s->sleep == AWAKE && idle) {
@@ -359,8 +361,11 @@ static void on_frontier(void *owner, bool at_rest)
 		s->observed = true;
 		s->start_head = frontier_head(s->frontier);
 	}
-	for (size_t i = 0; i < s->nteams; i++)
-		group_wake(s->teams[i].group);
+	if (frontier_settled(s->frontier) > s->settled)
+		for (size_t i = 0; i < s->nteams; i++)
+			group_wake(s->teams[i].group);
+	s->settled = frontier_settled(s->frontier);
+	s->at_rest = at_rest;
 	tell_caught_up(s);
 	if (s->pruned_ns == 0 || now - s->pruned_ns > PRUNE_NS) {
 		s->pruned_ns = now;
@@ -580,9 +585,9 @@ const Frontier *session_frontier(const Session *s)
 	return s->frontier;
 }
 
-bool session_is_asleep(const Session *s)
+uint64_t session_sleeps(const Session *s)
 {
-	return s->sleep == ASLEEP;
+	return s->sleeps;
 }
 
 int64_t session_position(const Session *s, size_t entry)

@@ -12,6 +12,7 @@ typedef struct {
 	double takeover_after;   /* seconds of silence after which an owner is replaced */
 	unsigned slow_poll_ms;   /* the poll behind the bell; 0: none (specs) */
 	unsigned fast_poll_ms;   /* instead of the bell (benchmarks); 0: the bell */
+	unsigned linger_ms;      /* stays awake so long after the last commit */
 } SessionOptions;
 
 typedef enum {
@@ -36,6 +37,6 @@ void session_quiesce(Session *s);
 void session_resume(Session *s, RosterEntry *entries, size_t n);
 
 const Frontier *session_frontier(const Session *s);
-bool session_is_asleep(const Session *s);
+uint64_t session_sleeps(const Session *s); /* how often it fell asleep */
 /* Position of an entry: committed, -1 where it is not at work here. */
 int64_t session_position(const Session *s, size_t entry);

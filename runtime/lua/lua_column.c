@@ -230,6 +230,13 @@ ValueCheck column_check(lua_State *L, const Column *c, LuaJsonOwner *owner, Str 
 	}
 }
 
+static void add_quoted(Buf *out, const char *text, size_t n)
+{
+	buf_addc(out, '"');
+	buf_add(out, text, n);
+	buf_addc(out, '"');
+}
+
 bool column_encode(lua_State *L, int index, const Column *c, Buf *out, Err *err)
 {
 	char text[ISO_TIME_SIZE];
@@ -237,7 +244,7 @@ bool column_encode(lua_State *L, int index, const Column *c, Buf *out, Err *err)
 
 	if (c->type == COL_TIMESTAMPTZ && lua_type(L, index) == LUA_TNUMBER) {
 		iso_time_format((int64_t)rint(lua_tonumber(L, index) * 1e6), text);
-		buf_addf(out, "\"%s\"", text);
+		add_quoted(out, text, ISO_TIME_SIZE - 1);
 		return true;
 	}
 	switch (lua_type(L, index)) {
@@ -305,7 +312,7 @@ static bool key_text(ColumnType type, KeyPart part, Buf *out, Err *err)
 	case COL_UUID:
 		if (part.kind != PART_STRING || !uuid_lower(part.text, uuid, &changed))
 			return key_wrong(type, part, err);
-		buf_addf(out, "\"%s\"", uuid);
+		add_quoted(out, uuid, 36);
 		return true;
 	case COL_DATE:
 		if (part.kind != PART_STRING || !iso_date_valid(part.text))
@@ -315,7 +322,7 @@ static bool key_text(ColumnType type, KeyPart part, Buf *out, Err *err)
 		if (part.kind != PART_STRING || !iso_time_parse(part.text, &us))
 			return key_wrong(type, part, err);
 		iso_time_format(us, time);
-		buf_addf(out, "\"%s\"", time);
+		add_quoted(out, time, ISO_TIME_SIZE - 1);
 		return true;
 	default:
 		break;
@@ -335,7 +342,7 @@ static bool key_seconds(KeyPart part, Buf *out, Err *err)
 	if (!(fabs(us) < 1e18) || !iso_time_in_range((int64_t)us))
 		return key_wrong(COL_TIMESTAMPTZ, part, err);
 	iso_time_format((int64_t)us, time);
-	buf_addf(out, "\"%s\"", time);
+	add_quoted(out, time, ISO_TIME_SIZE - 1);
 	return true;
 }
 

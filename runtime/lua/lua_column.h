@@ -17,6 +17,7 @@ typedef enum {
 typedef struct {
 	const char *name;     /* Lua's own copy: its address identifies it */
 	size_t name_len;
+	Str label;            /* `"name":` */
 	ColumnType type;
 	bool not_null, is_key;
 	int nth_jsonb;        /* which of the row's owners a jsonb column has; -1 */

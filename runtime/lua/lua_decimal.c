@@ -54,12 +54,12 @@ static void intern(lua_State *L)
 	luaL_checkstack(L, 6, "decimal");
 	push_metatable(L);
 	lua_rawgeti(L, -1, 1);
-	lua_pushvalue(L, -3);              /* [text metatable interned text] */
+	lua_pushvalue(L, -3); /* [text metatable interned text] */
 	lua_pushvalue(L, -1);
 	lua_rawget(L, -3);
 	if (lua_isnil(L, -1)) {
 		lua_pop(L, 1);
-		new_decimal(L);            /* [text metatable interned text decimal] */
+		new_decimal(L); /* [text metatable interned text decimal] */
 	}
 	lua_replace(L, -5);
 	lua_pop(L, 3);
@@ -99,24 +99,24 @@ static double operand(lua_State *L, int index)
 	Number n;
 
 	if (text.s == NULL && !lua_isnumber(L, index))
-		return luaL_error(L, "attempt to perform arithmetic on a %s value",
-			luaL_typename(L, index));
+		return luaL_error(
+			L, "attempt to perform arithmetic on a %s value", luaL_typename(L, index));
 	if (text.s == NULL)
 		return lua_tonumber(L, index);
 	n = scan(text);
 	return number_nearest(&n);
 }
 
-#define ARITHMETIC(name, expression) \
-	static int name(lua_State *L) \
-	{ \
-		double a = operand(L, 1), b = operand(L, 2); \
-		lua_pushnumber(L, expression); \
-		return 1; \
+#define ARITHMETIC(name, expression)                                                               \
+	static int name(lua_State *L)                                                              \
+	{                                                                                          \
+		double a = operand(L, 1), b = operand(L, 2);                                       \
+		lua_pushnumber(L, expression);                                                     \
+		return 1;                                                                          \
 	}
 ARITHMETIC(decimal_add, a + b)
 ARITHMETIC(decimal_sub, a - b)
-ARITHMETIC(decimal_mul, a * b)
+ARITHMETIC(decimal_mul, a *b)
 ARITHMETIC(decimal_div, a / b)
 ARITHMETIC(decimal_mod, a - floor(a / b) * b)
 ARITHMETIC(decimal_pow, pow(a, b))
@@ -195,7 +195,7 @@ void lua_decimal_setup(lua_State *L)
 	}
 	lua_pushboolean(L, 0);
 	lua_setfield(L, -2, "__metatable");
-	lua_newtable(L);                   /* [key metatable interned] */
+	lua_newtable(L); /* [key metatable interned] */
 	lua_createtable(L, 0, 1);
 	lua_pushliteral(L, "v");
 	lua_setfield(L, -2, "__mode");

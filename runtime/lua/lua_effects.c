@@ -27,7 +27,11 @@ static bool add_upsert(lua_State *L, Script *s, uint32_t slot, Err *err)
 	if (s->upserts.len > members)
 		buf_addc(&s->upserts, ',');
 	iso_time_format(st->updated_us, updated);
-	buf_addf(&s->upserts, "\"position\":%lld,\"updated_at\":\"%s\"}", (long long)st->position, updated);
+	buf_adds(&s->upserts, "\"position\":");
+	json_add_int(&s->upserts, st->position);
+	buf_adds(&s->upserts, ",\"updated_at\":\"");
+	buf_add(&s->upserts, updated, ISO_TIME_SIZE - 1);
+	buf_adds(&s->upserts, "\"}");
 	states_size(s->states, slot, script_state_bytes(s->upserts.len - before));
 	return true;
 }

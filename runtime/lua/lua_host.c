@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "base/digest.h"
+#include "lua/lua_alloc.h"
 #include "lua/lua_json.h"
 #include "lua/lua_pattern.h"
 #include "lua/lua_sandbox.h"
@@ -16,11 +17,16 @@
 
 #define MB ((size_t)1024 * 1024)
 
+/* Processor time of one call: far beyond what its instructions take. */
+#define CALL_NS INT64_C(2000000000)
+#define INSTRUCTION_NS 100
+
 enum {
 	HOOK_EVERY = 1000,           /* instructions between two looks at the budget */
 	STEPS_PER_INSTRUCTION = 4,   /* the budget is kept in steps of about a nanosecond */
 	BIG_BLOCK = 4096,            /* allocations from here on cost steps: their bytes are touched */
 	BYTES_PER_STEP = 8,
+	GC_PAUSE = 400,              /* percent: a cycle begins when the heap is four times what the last left */
 	C_STACK_LIMIT = 1024 * 1024, /* bytes of C stack that C and Lua may use in turns */
 	SLOT_HANDLER = 1,            /* pinned on the stack: our message handler … */
 	SLOT_ENTER,                  /* … and the function that calls a step */
@@ -31,10 +37,12 @@ struct LuaHost {
 	char *script, *workspace;
 	char subject[128];
 	LuaOptions options;
+	LuaPool *pool;
 	size_t used, limit, soft;    /* bytes; beyond `soft` the hook collects garbage */
 	bool collect, jit;
 	LuaBudget budget;
 	int64_t instructions;
+	int64_t call_seen, call_cpu; /* when the hook first saw this call; 0: not yet */
 	int every;                   /* what the hook is set to */
 	const char *stack_base;
 	Err failure;                 /* filled by the message handler or lua_host_raise() */
@@ -54,10 +62,35 @@ static void set_hook(LuaHost *h, int every)
 		lua_sethook(h->L, on_count, LUA_MASKCOUNT, every);
 }
 
+static int64_t clock_ns(clockid_t clock)
+{
+	struct timespec now;
+
+	clock_gettime(clock, &now);
+	return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+}
+
+/* Instructions differ: joining long strings takes milliseconds and counts as one. So processor time has
+ * a limit too, far beyond what the budget allows otherwise; the cheap clock says when to look. */
+static bool is_slow(LuaHost *h)
+{
+	int64_t now = clock_ns(CLOCK_MONOTONIC_COARSE), limit = h->instructions * INSTRUCTION_NS;
+
+	if (limit < CALL_NS)
+		limit = CALL_NS;
+
+	if (h->call_seen == 0) {
+		h->call_seen = now;
+		h->call_cpu = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+	}
+	return now - h->call_seen > limit &&
+		clock_ns(CLOCK_THREAD_CPUTIME_ID) - h->call_cpu > limit;
+}
+
 static void fail_budget(lua_State *L, LuaHost *h)
 {
 	set_hook(h, 1);
-	lua_pushfstring(L, "instruction budget exceeded (an endless loop? the budget is %f)",
+	lua_pushfstring(L, "instruction budget exceeded (an endless loop, or very long texts? the budget is %f)",
 		(double)h->instructions);
 	lua_error(L);
 }
@@ -71,6 +104,8 @@ static void on_count(lua_State *L, lua_Debug *ar)
 	h->budget.steps -= (int64_t)h->every * STEPS_PER_INSTRUCTION;
 	if (h->collect)
 		lua_host_relax(L, h);
+	if (is_slow(h))
+		h->budget.steps = -1;
 	if (h->budget.steps >= 0) {
 		if (h->every != HOOK_EVERY)
 			set_hook(h, HOOK_EVERY);
@@ -95,15 +130,14 @@ static void *allocate(void *owner, void *block, size_t old, size_t size)
 	LuaHost *h = owner;
 
 	if (size == 0) {
-		free(block);
 		h->used -= old;
-		return NULL;
+		return lua_pool_resize(h->pool, block, old, 0);
 	}
 	if (size > old && h->used + (size - old) > h->limit)
 		return NULL;
 	if (size > old && size >= BIG_BLOCK)
 		h->budget.steps -= (int64_t)(size / BYTES_PER_STEP);
-	block = realloc(block, size);
+	block = lua_pool_resize(h->pool, block, old, size);
 	if (block == NULL)
 		return NULL;
 	h->used += size - old;
@@ -171,14 +205,6 @@ static int on_error(lua_State *L) /* [error] -> [error] */
 	return 1;
 }
 
-static int64_t monotonic_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
-}
-
 const char *lua_host_label(const LuaHost *h)
 {
 	return h->subject[0] ? h->subject : h->script;
@@ -187,13 +213,16 @@ const char *lua_host_label(const LuaHost *h)
 /* What lua_pcall's answer and the message handler's notes amount to. */
 static void conclude(LuaHost *h, int rc, Err *err)
 {
-	const char *subject = lua_host_label(h);
+	char before[512], subject[sizeof(h->subject) + 2] = "";
 
+	snprintf(before, sizeof(before), "%s: ", h->script);
+	if (h->subject[0] != '\0')
+		snprintf(subject, sizeof(subject), "%s: ", h->subject);
 	if (rc == LUA_ERRMEM)
-		err_set(&h->failure, ERR_NOMEM, "%s: memory limit of %zu MB exceeded (keep less in the "
-			"state, or raise `memory`)", subject, h->limit / MB);
+		err_set(&h->failure, ERR_NOMEM, "%s%smemory limit of %zu MB exceeded (keep less in the "
+			"state, or raise `memory`)", before, subject, h->limit / MB);
 	else if (!h->raised)
-		err_set(&h->failure, ERR_SCRIPT, "%s: stack overflow (endless recursion?)", subject);
+		err_set(&h->failure, ERR_SCRIPT, "%s%sstack overflow (endless recursion?)", before, subject);
 	h->raised = false;
 	if (err != NULL)
 		*err = h->failure;
@@ -207,7 +236,7 @@ bool lua_gate(LuaHost *h, LuaStep step, void *arg, Err *err)
 
 	h->stack_base = __builtin_frame_address(0);
 	h->raised = false;
-	__atomic_store_n(&h->progress.started_ns, monotonic_ns(), __ATOMIC_RELAXED);
+	__atomic_store_n(&h->progress.started_ns, clock_ns(CLOCK_MONOTONIC), __ATOMIC_RELAXED);
 	__atomic_store_n(&h->progress.running, true, __ATOMIC_RELAXED);
 	lua_host_refill(h, 0);
 	lua_pushvalue(L, SLOT_ENTER);
@@ -240,6 +269,7 @@ int lua_host_raise(lua_State *L, const Err *err)
 void lua_host_refill(LuaHost *h, int64_t event_id)
 {
 	h->budget.steps = h->instructions * STEPS_PER_INSTRUCTION;
+	h->call_seen = 0;
 	set_hook(h, HOOK_EVERY);
 	__atomic_store_n(&h->progress.event_id, event_id, __ATOMIC_RELAXED);
 	__atomic_store_n(&h->progress.calls, h->progress.calls + 1, __ATOMIC_RELAXED);
@@ -359,6 +389,7 @@ static void open_words(lua_State *L, void *arg)
 {
 	LuaHost *h = arg;
 
+	lua_gc(L, LUA_GCSETPAUSE, GC_PAUSE);
 	lua_pattern_budget(L, &h->budget);
 	lua_sandbox_open(L, h);
 	lua_source_open(L);
@@ -381,6 +412,7 @@ static LuaHost *new_host(const LuaOptions *options, const char *script)
 	h->limit = h->options.memory + 2 * h->options.states;
 	h->soft = h->limit / 2;
 	h->digest = digest_open();
+	h->pool = lua_pool_open();
 	return h;
 }
 
@@ -415,6 +447,7 @@ void lua_host_close(LuaHost *h)
 		h->L = NULL;
 		lua_close(L);
 	}
+	lua_pool_close(h->pool);
 	digest_close(h->digest);
 	free(h->workspace);
 	free(h->script);

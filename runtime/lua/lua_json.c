@@ -140,7 +140,7 @@ bool lua_json_is_array(lua_State *L, int index)
 	const void *metatable;
 
 	return lua_istable(L, index) &&
-		mark_is_array(lua_json_mark(L, lua_json_of(L), index, &metatable));
+	       mark_is_array(lua_json_mark(L, lua_json_of(L), index, &metatable));
 }
 
 void lua_json_mark_array(lua_State *L, int index)

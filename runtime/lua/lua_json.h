@@ -33,8 +33,9 @@ bool lua_json_encode(lua_State *L, int index, Buf *out, const char *subject, Err
 
 /* Whose a state is. Zero-initialise; lives beside the state, one for each. */
 typedef struct {
-	int marks;                          /* registry reference; 0 until the state has a subtable */
-	const void *object, *array, *root;  /* identities: its two metatables, and its outermost table */
+	int marks; /* registry reference; 0 until the state has a subtable */
+	const void *object, *array,
+		*root; /* identities: its two metatables, and its outermost table */
 } LuaJsonOwner;
 
 /* To be called when a state was loaded and after each handler call. Refuses what encode refuses,
@@ -42,15 +43,15 @@ typedef struct {
  * and sequences as arrays. Then cached and re-read from its JSON are the same. `subject` as above;
  * `key` names the state in the errors of others. After a failure the state is undefined: drop it
  * and its owner. [] -> [] */
-bool lua_json_adopt(lua_State *L, int index, LuaJsonOwner *owner, const char *subject, Str key,
-		    Err *err);
+bool lua_json_adopt(
+	lua_State *L, int index, LuaJsonOwner *owner, const char *subject, Str key, Err *err);
 
 /* When the state is dropped. Its tables cannot be adopted by another state even then. */
 void lua_json_disown(lua_State *L, LuaJsonOwner *owner);
 
 void lua_json_push_null(lua_State *L); /* [] -> [null] */
 bool lua_json_is_null(lua_State *L, int index);
-bool lua_json_is_array(lua_State *L, int index); /* a table with the array mark */
+bool lua_json_is_array(lua_State *L, int index);   /* a table with the array mark */
 void lua_json_mark_array(lua_State *L, int index); /* gives an unmarked table the array mark */
 
 /* The word `array`: array{…} or array() -> the table, marked. Raises where it is no array. */

@@ -28,7 +28,8 @@ static bool adopt_value(Adopter *a, Frame *at)
 		return true;
 	case LUA_TNUMBER:
 		v = lua_tonumber(L, -1);
-		if (v == 0 && signbit(v) && at->up != NULL) { /* a JSON text has no -0 to give back */
+		if (v == 0 && signbit(v) &&
+			at->up != NULL) { /* a JSON text has no -0 to give back */
 			lua_pushvalue(L, -2);
 			lua_pushnumber(L, 0);
 			lua_rawset(L, -5);
@@ -43,7 +44,7 @@ static bool adopt_value(Adopter *a, Frame *at)
 		return lua_json_is_null(L, -1) || lua_json_fail_type(L, at, a->subject, a->err);
 	default:
 		return lua_decimal_text(L, -1).s != NULL ||
-			lua_json_fail_type(L, at, a->subject, a->err);
+		       lua_json_fail_type(L, at, a->subject, a->err);
 	}
 }
 
@@ -117,13 +118,13 @@ static void push_own_mark(Adopter *a, bool array)
 	LuaJsonOwner *owner = a->owner;
 
 	if (owner->marks == 0) {
-		push_new_mark(a);                       /* [object] */
-		push_new_mark(a);                       /* [object array] */
+		push_new_mark(a); /* [object] */
+		push_new_mark(a); /* [object array] */
 		lua_pushboolean(L, 1);
-		lua_rawseti(L, -2, MARK_SLOT_ARRAY);    /* an array's own slot only says so … */
+		lua_rawseti(L, -2, MARK_SLOT_ARRAY); /* an array's own slot only says so … */
 		owner->object = lua_topointer(L, -2);
 		owner->array = lua_topointer(L, -1);
-		lua_rawseti(L, -2, MARK_SLOT_ARRAY);    /* … and an object's leads to it */
+		lua_rawseti(L, -2, MARK_SLOT_ARRAY); /* … and an object's leads to it */
 		owner->marks = luaL_ref(L, LUA_REGISTRYINDEX);
 	}
 	lua_rawgeti(L, LUA_REGISTRYINDEX, owner->marks);
@@ -144,7 +145,8 @@ static void set_mark(Adopter *a, const Frame *at, const void *metatable, bool ar
 	if (own != NULL && own == metatable)
 		return;
 	if (root)
-		lua_rawgeti(a->L, LUA_REGISTRYINDEX, array ? a->json->root_array_ref : a->json->root_ref);
+		lua_rawgeti(a->L, LUA_REGISTRYINDEX,
+			array ? a->json->root_array_ref : a->json->root_ref);
 	else
 		push_own_mark(a, array);
 	lua_setmetatable(a->L, -2);
@@ -171,8 +173,8 @@ static bool adopt_table(Adopter *a, Frame *at)
 	return true;
 }
 
-bool lua_json_adopt(lua_State *L, int index, LuaJsonOwner *owner, const char *subject, Str key,
-		    Err *err)
+bool lua_json_adopt(
+	lua_State *L, int index, LuaJsonOwner *owner, const char *subject, Str key, Err *err)
 {
 	Adopter a = { L, lua_json_of(L), owner, subject, key, NULL, err };
 	Frame root = { .depth = 1 };

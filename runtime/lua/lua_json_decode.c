@@ -10,7 +10,7 @@ typedef struct {
 	lua_State *L;
 	LuaJson *json;
 	const char *p, *end;
-	int array_mark;   /* stack index of the metatable */
+	int array_mark; /* stack index of the metatable */
 	int depth;
 	const char *what; /* why it failed, where json_check() would not know */
 } Decoder;
@@ -109,8 +109,8 @@ static inline bool decode_number(Decoder *d)
 	digits = p += negative;
 	while (p < d->end && (unsigned char)(*p - '0') < 10 && p - digits < FAST_DIGITS)
 		v = v * 10 + (uint64_t)(*p++ - '0');
-	if (p == d->end || p == digits || (*p >= '0' && *p <= '9') || *p == '.' || (*p | 32) == 'e' ||
-		*digits == '0')
+	if (p == d->end || p == digits || (*p >= '0' && *p <= '9') || *p == '.' ||
+		(*p | 32) == 'e' || *digits == '0')
 		return decode_any_number(d);
 	lua_pushnumber(d->L, negative ? -(double)v : (double)v);
 	d->p = p;
@@ -160,8 +160,8 @@ static bool decode_object(Decoder *d)
 			hint = size_hint(d, key);
 			lua_createtable(d->L, 0, *hint);
 		}
-		lua_pushlstring(d->L, key.s, key.len);  /* [table key] */
-		if (!take(d, ':') || !decode_value(d))  /* [table key value] */
+		lua_pushlstring(d->L, key.s, key.len); /* [table key] */
+		if (!take(d, ':') || !decode_value(d)) /* [table key value] */
 			return false;
 		lua_rawset(d->L, -3);
 		n++;

@@ -28,14 +28,17 @@ static bool read_value(Encoder *e, const Frame *at, Member *m)
 		return true;
 	case LUA_TNUMBER:
 		m->number = lua_tonumber(e->L, -1);
-		return isfinite(m->number) || lua_json_fail_number(m->number, at, e->subject, e->err);
+		return isfinite(m->number) ||
+		       lua_json_fail_number(m->number, at, e->subject, e->err);
 	case LUA_TSTRING:
 		m->text.s = lua_tolstring(e->L, -1, &m->text.len);
-		return json_storable(m->text) || lua_json_fail_text(m->text, at, e->subject, e->err);
+		return json_storable(m->text) ||
+		       lua_json_fail_text(m->text, at, e->subject, e->err);
 	case LUA_TTABLE:
 		return true;
 	case LUA_TLIGHTUSERDATA:
-		return lua_json_is_null(e->L, -1) || lua_json_fail_type(e->L, at, e->subject, e->err);
+		return lua_json_is_null(e->L, -1) ||
+		       lua_json_fail_type(e->L, at, e->subject, e->err);
 	default:
 		m->text = lua_decimal_text(e->L, -1);
 		return m->text.s != NULL || lua_json_fail_type(e->L, at, e->subject, e->err);
@@ -170,7 +173,7 @@ static bool write_member(Encoder *e, const Member *m, const Frame *at)
 	if (m->type != LUA_TTABLE) {
 		write_scalar(e, m);
 		return !too_long(e) || lua_json_fail(&value, e->subject, e->err,
-						"more than %d bytes of JSON", LUA_JSON_MAX_TEXT);
+					       "more than %d bytes of JSON", LUA_JSON_MAX_TEXT);
 	}
 	if (m->key.s != NULL)
 		lua_pushlstring(e->L, m->key.s, m->key.len);
@@ -218,8 +221,8 @@ static bool encode_table(Encoder *e, Frame *at)
 	if (mark == MARK_ALIEN)
 		return lua_json_fail_metatable(at, e->subject, e->err);
 	ok = collect(e, at, &keys) &&
-		lua_json_shape(&keys, mark_is_array(mark), at, e->subject, &array, e->err) &&
-		write_members(e, first, e->json->nmembers - first, array, at);
+	     lua_json_shape(&keys, mark_is_array(mark), at, e->subject, &array, e->err) &&
+	     write_members(e, first, e->json->nmembers - first, array, at);
 	e->json->nmembers = first;
 	return ok;
 }

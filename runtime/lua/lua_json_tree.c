@@ -77,13 +77,16 @@ bool lua_json_fail_text(Str text, const Frame *at, const char *subject, Err *err
 	if (!json_utf8(text, &bad))
 		return lua_json_fail(at, subject, err, "a string is not UTF-8 (byte %zu)", bad);
 	return lua_json_fail(at, subject, err,
-		"a string holds a NUL (byte %zu), which jsonb cannot hold", strnlen(text.s, text.len));
+		"a string holds a NUL (byte %zu), which jsonb cannot hold",
+		strnlen(text.s, text.len));
 }
 
 bool lua_json_fail_number(double v, const Frame *at, const char *subject, Err *err)
 {
 	return lua_json_fail(at, subject, err, "%s is no JSON value",
-		isnan(v) ? "NaN" : v > 0 ? "infinity" : "-infinity");
+		isnan(v) ? "NaN"
+		: v > 0  ? "infinity"
+			 : "-infinity");
 }
 
 void lua_json_begin_walk(LuaJson *json)
@@ -113,7 +116,8 @@ static void grow_seen(LuaJson *json)
 
 	for (size_t i = 0; i < json->seen_cap; i++)
 		if (json->seen[i].generation == json->generation)
-			*find_seen(bigger, cap, json->generation, json->seen[i].table) = json->seen[i];
+			*find_seen(bigger, cap, json->generation, json->seen[i].table) =
+				json->seen[i];
 	free(json->seen);
 	json->seen = bigger;
 	json->seen_cap = cap;
@@ -124,8 +128,8 @@ static bool fail_twice(const Frame *at, const char *subject, Err *err)
 	for (const Frame *f = at->up; f != NULL; f = f->up)
 		if (f->table == at->table)
 			return lua_json_fail(at, subject, err, "a cycle: the table holds itself");
-	return lua_json_fail(at, subject, err,
-		"a table is reached twice (a state is a tree: copy the table)");
+	return lua_json_fail(
+		at, subject, err, "a table is reached twice (a state is a tree: copy the table)");
 }
 
 bool lua_json_enter(LuaJson *json, const Frame *at, const char *subject, Err *err)
@@ -133,7 +137,8 @@ bool lua_json_enter(LuaJson *json, const Frame *at, const char *subject, Err *er
 	Seen *slot;
 
 	if (at->depth > JSON_MAX_DEPTH)
-		return lua_json_fail(at, subject, err, "nested deeper than %d levels", JSON_MAX_DEPTH);
+		return lua_json_fail(
+			at, subject, err, "nested deeper than %d levels", JSON_MAX_DEPTH);
 	if (json->nseen * 2 >= json->seen_cap)
 		grow_seen(json);
 	slot = find_seen(json->seen, json->seen_cap, json->generation, at->table);
@@ -148,10 +153,11 @@ static bool fail_key(lua_State *L, const Frame *at, const char *subject, Err *er
 {
 	if (lua_type(L, -2) == LUA_TNUMBER)
 		return lua_json_fail(at, subject, err,
-			"the key %.14g is no position of an array (a name is a string: tostring(key))",
+			"the key %.14g is no position of an array (a name is a string: "
+			"tostring(key))",
 			lua_tonumber(L, -2));
-	return lua_json_fail(at, subject, err, "a key is a %s (a name is a string)",
-		luaL_typename(L, -2));
+	return lua_json_fail(
+		at, subject, err, "a key is a %s (a name is a string)", luaL_typename(L, -2));
 }
 
 bool lua_json_take_key(lua_State *L, Keys *keys, Frame *member, const char *subject, Err *err)
@@ -160,12 +166,12 @@ bool lua_json_take_key(lua_State *L, Keys *keys, Frame *member, const char *subj
 		member->key.s = lua_tolstring(L, -2, &member->key.len);
 		keys->names++;
 		return json_storable(member->key) ||
-			lua_json_fail_text(member->key, member->up, subject, err);
+		       lua_json_fail_text(member->key, member->up, subject, err);
 	}
 	member->key = (Str){ 0 };
 	member->position = lua_tonumber(L, -2);
-	if (lua_type(L, -2) != LUA_TNUMBER || member->position < 1 || member->position > INT32_MAX ||
-		member->position != floor(member->position))
+	if (lua_type(L, -2) != LUA_TNUMBER || member->position < 1 ||
+		member->position > INT32_MAX || member->position != floor(member->position))
 		return fail_key(L, member->up, subject, err);
 	keys->positions++;
 	if (member->position > keys->last)
@@ -179,12 +185,15 @@ bool lua_json_shape(const Keys *keys, bool was_array, const Frame *at, const cha
 	*array = keys->positions > 0 || (keys->names == 0 && was_array);
 	if (keys->positions > 0 && keys->names > 0)
 		return lua_json_fail(at, subject, err,
-			"a table has both positions and names (it is either an array or an object)");
+			"a table has both positions and names (it is either an array or an "
+			"object)");
 	if (keys->names > 0 && was_array)
-		return lua_json_fail(at, subject, err, "an array cannot have names (assign a new {})");
+		return lua_json_fail(
+			at, subject, err, "an array cannot have names (assign a new {})");
 	if (keys->last != (double)keys->positions)
 		return lua_json_fail(at, subject, err,
-			"the positions up to %.14g have holes (json.null fills one; names are strings: "
+			"the positions up to %.14g have holes (json.null fills one; names are "
+			"strings: "
 			"tostring(key))",
 			keys->last);
 	return true;

@@ -15,15 +15,15 @@ typedef struct {
 
 /* A member of a table that is being encoded; scalars are copied, so that they need no second look-up. */
 typedef struct {
-	Str key;             /* s == NULL: a position */
+	Str key; /* s == NULL: a position */
 	union {
 		double position;
 		uint64_t prefix; /* of the key: its first eight bytes, as a number to sort by */
 	};
-	int type;            /* LUA_T…; LUA_TUSERDATA is a decimal */
+	int type; /* LUA_T…; LUA_TUSERDATA is a decimal */
 	union {
-		double number;   /* also of a boolean */
-		Str text;        /* of a string; the digits of a decimal */
+		double number; /* also of a boolean */
+		Str text;      /* of a string; the digits of a decimal */
 	};
 } Member;
 
@@ -31,12 +31,12 @@ enum { SIZE_HINTS = 64 };
 
 /* One per lua_State, in its registry; freed by its __gc. */
 typedef struct {
-	Buf scratch;    /* a string with escapes, while it is decoded */
-	Buf text;       /* what json.encode() returns */
+	Buf scratch; /* a string with escapes, while it is decoded */
+	Buf text;    /* what json.encode() returns */
 	Member *members;
 	size_t nmembers, members_cap;
 	Seen *seen;
-	size_t nseen, seen_cap;   /* seen_cap is a power of two */
+	size_t nseen, seen_cap; /* seen_cap is a power of two */
 	uint32_t generation;
 	unsigned char sizes[SIZE_HINTS]; /* members of the last object, by its first key */
 	int array_ref, root_ref, root_array_ref;
@@ -48,12 +48,12 @@ LuaJson *lua_json_of(lua_State *L);
 /* Whose mark a table carries. */
 typedef enum {
 	MARK_NONE,
-	MARK_ARRAY,        /* an array that belongs to no state */
-	MARK_ROOT,         /* the outermost table of a state */
+	MARK_ARRAY, /* an array that belongs to no state */
+	MARK_ROOT,  /* the outermost table of a state */
 	MARK_ROOT_ARRAY,
-	MARK_STATE,        /* within a state */
+	MARK_STATE, /* within a state */
 	MARK_STATE_ARRAY,
-	MARK_ALIEN,        /* a script's own metatable */
+	MARK_ALIEN, /* a script's own metatable */
 } Mark;
 
 /* The slots of a state's two metatables. */
@@ -93,7 +93,7 @@ bool lua_json_fail_number(double v, const Frame *at, const char *subject, Err *e
 /* The keys of one table, counted while it is walked. */
 typedef struct {
 	size_t names, positions;
-	double last;  /* the largest position */
+	double last; /* the largest position */
 } Keys;
 
 /* Takes the key at index -2 into account: fails where it is neither a name nor a position.

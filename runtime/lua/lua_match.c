@@ -36,18 +36,41 @@ static bool in_class(unsigned char c, unsigned char class)
 	bool yes;
 
 	switch (class | 32) {
-	case 'a': yes = in(c | 32, 'a', 'z'); break;
-	case 'c': yes = c < 32 || c == 127; break;
-	case 'd': yes = in(c, '0', '9'); break;
-	case 'g': yes = in(c, '!', '~'); break;
-	case 'l': yes = in(c, 'a', 'z'); break;
-	case 'p': yes = in(c, '!', '~') && !is_alnum(c); break;
-	case 's': yes = c == ' ' || in(c, '\t', '\r'); break;
-	case 'u': yes = in(c, 'A', 'Z'); break;
-	case 'w': yes = is_alnum(c); break;
-	case 'x': yes = in(c, '0', '9') || in(c | 32, 'a', 'f'); break;
-	case 'z': yes = c == 0; break;
-	default: return class == c;
+	case 'a':
+		yes = in(c | 32, 'a', 'z');
+		break;
+	case 'c':
+		yes = c < 32 || c == 127;
+		break;
+	case 'd':
+		yes = in(c, '0', '9');
+		break;
+	case 'g':
+		yes = in(c, '!', '~');
+		break;
+	case 'l':
+		yes = in(c, 'a', 'z');
+		break;
+	case 'p':
+		yes = in(c, '!', '~') && !is_alnum(c);
+		break;
+	case 's':
+		yes = c == ' ' || in(c, '\t', '\r');
+		break;
+	case 'u':
+		yes = in(c, 'A', 'Z');
+		break;
+	case 'w':
+		yes = is_alnum(c);
+		break;
+	case 'x':
+		yes = in(c, '0', '9') || in(c | 32, 'a', 'f');
+		break;
+	case 'z':
+		yes = c == 0;
+		break;
+	default:
+		return class == c;
 	}
 	return in(class, 'A', 'Z') ? !yes : yes;
 }
@@ -236,7 +259,7 @@ static bool match_frontier(Matcher *m, const char *s, const char *p, const char 
 	*behind = set_end(m, p + 1);
 	match_spend(m->L, m->budget, *behind - p);
 	return !in_set((unsigned char)before, p, *behind - 1) &&
-		in_set((unsigned char)after, p, *behind - 1);
+	       in_set((unsigned char)after, p, *behind - 1);
 }
 
 /* A single-character item at *p with what follows it. True: go on at *s, *p; otherwise *s is the
@@ -293,6 +316,7 @@ static bool match_special(Matcher *m, const char **s, const char **p, bool *spec
 		*p += 2;
 	} else {
 		*special = false;
+		return true;
 	}
 	return *s != NULL;
 }
@@ -306,8 +330,8 @@ static const char *match_rest(Matcher *m, const char *s, const char *p)
 		if (*p == '(') {
 			bool position = p + 1 < m->pattern_end && p[1] == ')';
 
-			return start_capture(m, s, p + 1 + position,
-				position ? CAPTURE_POSITION : CAPTURE_OPEN);
+			return start_capture(
+				m, s, p + 1 + position, position ? CAPTURE_POSITION : CAPTURE_OPEN);
 		}
 		if (*p == ')')
 			return end_capture(m, s, p + 1);

@@ -8,7 +8,7 @@ static const char BUDGET_KEY = 0; /* its address is the registry key */
 
 enum { UP_BUDGET = 1, UP_ORIGINAL = 2 };
 enum { UP_SUBJECT = 2, UP_PATTERN = 3, UP_AT = 4 }; /* of gmatch's iterator */
-enum { BYTES_PER_STEP = 8 };                         /* for what only copies */
+enum { BYTES_PER_STEP = 8 };                        /* for what only copies */
 
 static LuaBudget *budget_of(lua_State *L)
 {
@@ -37,8 +37,11 @@ static void check_result(lua_State *L, const char *name, double size)
 
 static Matcher matcher(lua_State *L, Str subject, Str pattern)
 {
-	return (Matcher){ .L = L, .budget = budget_of(L), .src = subject.s,
-		.src_end = subject.s + subject.len, .pattern_end = pattern.s + pattern.len };
+	return (Matcher){ .L = L,
+		.budget = budget_of(L),
+		.src = subject.s,
+		.src_end = subject.s + subject.len,
+		.pattern_end = pattern.s + pattern.len };
 }
 
 /* From where find() and match() look: the optional third argument. */
@@ -168,12 +171,14 @@ static void add(Result *r, const char *s, size_t n)
 		size_t cap = r->cap * 2 > r->len + n ? r->cap * 2 : r->len + n;
 		char *bigger = lua_newuserdata(r->L, cap);
 
-		memcpy(bigger, r->s, r->len);
+		if (r->len > 0)
+			memcpy(bigger, r->s, r->len);
 		lua_replace(r->L, r->slot);
 		r->s = bigger;
 		r->cap = cap;
 	}
-	memcpy(r->s + r->len, s, n);
+	if (n > 0)
+		memcpy(r->s + r->len, s, n);
 	r->len += n;
 }
 
@@ -252,7 +257,8 @@ static int string_gsub(lua_State *L)
 	const char *at = s.s, *end;
 	Result r = { .L = L, .slot = 5 };
 
-	if (type != LUA_TNUMBER && type != LUA_TSTRING && type != LUA_TFUNCTION && type != LUA_TTABLE)
+	if (type != LUA_TNUMBER && type != LUA_TSTRING && type != LUA_TFUNCTION &&
+		type != LUA_TTABLE)
 		return luaL_argerror(L, 3, "string/function/table expected");
 	lua_settop(L, 4);
 	lua_pushnil(L); /* slot 5: the result's bytes */
@@ -351,7 +357,8 @@ static int table_concat(lua_State *L)
 			lua_pop(L, 1);
 			break; /* the original says what is wrong */
 		}
-		size += separator + (lua_type(L, -1) == LUA_TSTRING ? (double)lua_objlen(L, -1) : 24);
+		size += separator +
+			(lua_type(L, -1) == LUA_TSTRING ? (double)lua_objlen(L, -1) : 24);
 		lua_pop(L, 1);
 		match_spend(L, budget_of(L), 1);
 	}

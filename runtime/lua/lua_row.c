@@ -52,13 +52,15 @@ static void index_names(Shape *s)
 static void read_column(lua_State *L, Shape *s, int names, bool is_key)
 {
 	Column *c = &s->columns[s->ncolumns];
-	Buf text = { 0 };
+	Buf text = { 0 }, label = { 0 };
 	Err err = { 0 };
 
 	*c = (Column){ .is_key = is_key, .nth_jsonb = -1 };
 	lua_getfield(L, -1, "name");
 	c->name = lua_tolstring(L, -1, &c->name_len);
 	lua_rawseti(L, names, (int)++s->ncolumns);
+	buf_addf(&label, "\"%s\":", c->name);
+	c->label = buf_str(&label);
 	lua_getfield(L, -1, "type");
 	c->type = column_type(lua_tostring(L, -1));
 	lua_getfield(L, -2, "not_null");
@@ -137,8 +139,10 @@ void shape_close(Shape *s)
 {
 	if (s == NULL)
 		return;
-	for (size_t i = 0; i < s->ncolumns; i++)
+	for (size_t i = 0; i < s->ncolumns; i++) {
 		free((char *)s->columns[i].fallback.s);
+		free((char *)s->columns[i].label.s);
+	}
 	free(s->columns);
 	free(s->lookup);
 	free(s);
@@ -196,12 +200,19 @@ static Str key_part(const Shape *s, Str key, size_t i)
 	return part;
 }
 
+static void add_label(Buf *out, const Column *c, bool first)
+{
+	if (!first)
+		buf_addc(out, ',');
+	buf_add(out, c->label.s, c->label.len);
+}
+
 void shape_add_key(const Shape *s, Str key, Buf *out)
 {
 	for (size_t i = 0; i < s->nkeys; i++) {
 		Str part = key_part(s, key, i);
 
-		buf_addf(out, "%s\"%s\":", i ? "," : "", s->columns[i].name);
+		add_label(out, &s->columns[i], i == 0);
 		buf_add(out, part.s, part.len);
 	}
 }
@@ -463,7 +474,7 @@ static bool encode_columns(lua_State *L, const Shape *s, int index, Buf *out, Er
 		const Column *c = &s->columns[i];
 		bool ok;
 
-		buf_addf(out, "%s\"%s\":", i > s->nkeys ? "," : "", c->name);
+		add_label(out, c, i == s->nkeys);
 		lua_pushlstring(L, c->name, c->name_len);
 		lua_rawget(L, index);
 		ok = column_encode(L, lua_gettop(L), c, out, err);

@@ -60,6 +60,7 @@ static int utc_date_word(lua_State *L) /* [seconds] -> [text] */
 static int tostring_word(lua_State *L) /* [value] -> [text] */
 {
 	luaL_checkany(L, 1);
+	lua_host_check_depth(L);
 	if (luaL_callmeta(L, 1, "__tostring")) {
 		if (!lua_isstring(L, -1))
 			return luaL_error(L, "__tostring must return a string");
@@ -103,6 +104,12 @@ static int log_word(lua_State *L) /* [line] -> [] */
 	return 0;
 }
 
+static int delete_tostring(lua_State *L) /* [delete] -> [text] */
+{
+	lua_pushliteral(L, "delete");
+	return 1;
+}
+
 /* [native] -> [native] */
 static void add_words(lua_State *L)
 {
@@ -121,7 +128,9 @@ static void add_words(lua_State *L)
 	lua_json_open(L);
 	lua_setfield(L, -2, "json");
 	lua_newuserdata(L, 1);
-	lua_createtable(L, 0, 1);
+	lua_createtable(L, 0, 2);
+	lua_pushcfunction(L, delete_tostring);
+	lua_setfield(L, -2, "__tostring");
 	lua_pushboolean(L, 0);
 	lua_setfield(L, -2, "__metatable");
 	lua_setmetatable(L, -2);

@@ -150,11 +150,19 @@ static int db_newindex(lua_State *L)
 	return luaL_error(L, "db cannot be changed (it has exec and query)");
 }
 
+static int db_tostring(lua_State *L)
+{
+	lua_pushliteral(L, "db");
+	return 1;
+}
+
 /* [] -> [db] */
 static void push_db(lua_State *L)
 {
 	lua_newuserdata(L, 1);
-	lua_createtable(L, 0, 3);
+	lua_createtable(L, 0, 4);
+	lua_pushcfunction(L, db_tostring);
+	lua_setfield(L, -2, "__tostring");
 	lua_createtable(L, 0, 2);
 	lua_pushcfunction(L, exec_word);
 	lua_setfield(L, -2, "exec");

@@ -36,20 +36,33 @@ static const char *text_of(lua_State *L, char *scratch, size_t size)
 	return scratch;
 }
 
+/* A message that begins with a place of its own: a module that cannot be parsed. */
+static void place_of_text(Trace *t)
+{
+	const char *colon = strstr(t->text, ".lua:");
+	size_t digits = colon ? strspn(colon + 5, "0123456789") : 0, len;
+
+	if (digits == 0 || strncmp(colon + 5 + digits, ": ", 2) != 0 ||
+		strcspn(t->text, " \n") < (size_t)(colon - t->text))
+		return;
+	len = (size_t)(colon + 5 + digits - t->text);
+	snprintf(t->where, sizeof(t->where), "%.*s", (int)len, t->text);
+	t->text += len + 2;
+	t->placed = true;
+}
+
 /* Lua writes "short_src:line: " before a message: takes it off, since the short name may be cut. */
 static void place(Trace *t, const lua_Debug *ar)
 {
 	char prefix[LUA_IDSIZE + 16];
 	size_t len = (size_t)snprintf(prefix, sizeof(prefix), "%s:%d: ", ar->short_src, ar->currentline);
+	bool named = !t->placed && strncmp(t->text, prefix, len) == 0;
 
-	if (t->placed)
-		return;
-	if (strncmp(t->text, prefix, len) == 0) {
+	if (named)
 		t->text += len;
-		t->placed = true;
-	} else if (t->where[0] != '\0') {
-		return; /* the innermost frame stands until one matches */
-	}
+	if (!is_users(ar) || t->placed || (!named && t->where[0] != '\0'))
+		return; /* the innermost frame stands until one is named */
+	t->placed = named;
 	snprintf(t->where, sizeof(t->where), "%s:%d", ar->source + 1, ar->currentline);
 }
 
@@ -79,11 +92,12 @@ void lua_trace_describe(lua_State *L, const char *subject, Err *err)
 
 	for (int level = 0; level < FRAMES_SEEN && lua_getstack(L, level, &ar); level++) {
 		lua_getinfo(L, "Sln", &ar);
-		if (!is_users(&ar))
-			continue;
 		place(&t, &ar);
-		show(&t, &ar);
+		if (is_users(&ar))
+			show(&t, &ar);
 	}
+	if (!t.placed)
+		place_of_text(&t);
 	err_set(err, ERR_SCRIPT, "%s%s%s%s%s", t.where, t.where[0] ? ": " : "", subject,
 		subject[0] ? ": " : "", t.text);
 	memcpy(err->trace, trace, sizeof(trace));

@@ -7,7 +7,7 @@ local nearest = require "prelude.nearest"
 local projection = require "prelude.projection"
 local strict = require "prelude.strict"
 
-local raw = { setmetatable = setmetatable, pcall = pcall }
+local raw = { setmetatable = setmetatable, pcall = pcall, format = string.format }
 local words, environment, definition = {}, nil, nil
 
 
@@ -43,6 +43,32 @@ local function log(...)
 end
 
 
+--- Is nothing among the values whose text would be an address?
+local function all_plain(...)
+  for i = 1, select("#", ...) do
+    local kind = type((select(i, ...)))
+    if kind == "table" or kind == "function" or kind == "thread" then
+      return false
+    end
+  end
+  return true
+end
+
+
+local function format(text, ...)
+  if all_plain(...) then
+    return raw.format(text, ...)
+  end
+  local n, values = select("#", ...), { ... }
+  for i = 1, n do
+    if not all_plain(values[i]) then
+      values[i] = native.tostring(values[i])
+    end
+  end
+  return raw.format(text, unpack(values, 1, n))
+end
+
+
 --- The one definition of the file; returns what is wrong with it.
 local function register(def)
   if not native.script then
@@ -66,7 +92,7 @@ local ours = {
   utc_date = native.utc_date, xpcall = checked_xpcall,
 }
 
-table.insert, table.sort = native.insert, native.sort
+table.insert, table.sort, string.format = native.insert, native.sort, format
 string.dump, math.random, math.randomseed = nil, nil, nil
 
 for _, name in ipairs(api.library) do

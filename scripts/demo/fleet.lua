@@ -1,6 +1,6 @@
 -- A believable fleet of devices, as NDJSON for `moonwake publish -`:
 --
---   luajit scripts/demo/fleet.lua [--devices 200] [--events 20000] [--days 3] [--seed 1] [--end TIME]
+--   luajit scripts/demo/fleet.lua [--devices 200] [--events 20000] [--days 2] [--seed 1] [--end TIME]
 --   luajit scripts/demo/fleet.lua [--devices 200] [--seed 1] --live SECONDS [--rate 100]
 --
 -- Devices at several sites are set up, get their apps, report their vital signs, lose their connection and come back,
@@ -15,10 +15,7 @@ typedef struct { long sec; long usec; } MwTimeval;
 int gettimeofday(MwTimeval *tv, void *tz);
 ]]
 
-local SITES = {
-  { "berlin", "Europe/Berlin" }, { "lisbon", "Europe/Lisbon" }, { "austin", "America/Chicago" },
-  { "osaka", "Asia/Tokyo" }, { "nairobi", "Africa/Nairobi" },
-}
+local SITES = { "austin", "berlin", "lisbon", "nairobi", "osaka" }
 -- `share`: how many of ten devices are of this model.
 local MODELS = {
   { name = "gw-200", kind = "gateway", share = 4, os = "12.4", cpu = 18 },
@@ -27,11 +24,12 @@ local MODELS = {
 }
 local APPS = { "agent", "broker", "vision" }
 local FIRST = { agent = "2.3.0", broker = "1.8.1", vision = "0.9.4" }
--- In the order of time; `at` is the place in the history, 0 to 1. `bad`: the model that the release does not suit.
+-- In the order of time; `at` is the place in the history, 0 to 1. `bad`: the model that the release does not suit;
+-- `full`: the share of devices that have no room for it.
 local ROLLOUTS = {
   { app = "broker", version = "1.9.0", at = 0.22 },
   { app = "vision", version = "1.0.0", at = 0.45, bad = "edge-mini" },
-  { app = "agent", version = "2.4.0", at = 0.72 },
+  { app = "agent", version = "2.4.0", at = 0.72, full = 0.03 },
 }
 local LIVE_ROLLOUT = { app = "vision", version = "1.0.1", at = 0 }
 local OS_UPDATE = "12.5"
@@ -73,13 +71,13 @@ function Chance:whole(low, high)
 end
 
 function Chance:of(list)
-  return list[math.min(self:whole(1, #list), #list)]
+  return list[self:whole(1, #list)]
 end
 
 function Chance:hex(n)
   local digits = {}
   for i = 1, n do
-    digits[i] = ("%x"):format(math.min(self:whole(0, 15), 15))
+    digits[i] = ("%x"):format(self:whole(0, 15))
   end
   return table.concat(digits)
 end
@@ -143,16 +141,15 @@ Device.__index = Device
 
 local function make_device(number, options)
   local luck = chance("device", options.seed, number)
-  local at, model, sum = luck:whole(1, 10), nil, 0
-  for _, candidate in ipairs(MODELS) do
-    sum = sum + candidate.share
-    model = model or (at <= sum and candidate)
+  local at, i = luck:whole(1, 10), 1
+  while at > MODELS[i].share do
+    at, i = at - MODELS[i].share, i + 1
   end
-  model = model or MODELS[#MODELS]
-  local site = luck:of(SITES)
+  local model, site = MODELS[i], luck:of(SITES)
   return setmetatable({
-    uuid = luck:uuid(), name = ("%s-%s-%03d"):format(site[1], model.kind, number), number = number, luck = luck,
-    model = model, site = site, os = model.os, apps = {}, online = {}, events = {}, options = options,
+    uuid = luck:uuid(), name = ("%s-%s-%03d"):format(site, model.kind, number), number = number, luck = luck,
+    ids = chance("ids", options.seed, options.finish, number), model = model, site = site, os = model.os,
+    apps = {}, wanted = {}, online = {}, events = {},
   }, Device)
 end
 
@@ -171,13 +168,13 @@ function Device:image(app)
   return ("acme/%s:%s"):format(app, self.apps[app])
 end
 
---- What runs, or should run, as the events say it.
-function Device:state()
+--- What runs or should run, as events say it.
+function Device:state(versions)
   local apps = {}
-  for app in pairs(self.apps) do
-    apps[app] = { image = self:image(app) }
+  for app, version in pairs(versions) do
+    apps[app] = { image = ("acme/%s:%s"):format(app, version) }
   end
-  return { apps = apps, os = self.os }
+  return { apps = apps }
 end
 
 function Device:container(at, what, app, data, more)
@@ -219,21 +216,18 @@ function Device:reconcile(at, app, version, target)
   local begun = at
   at = self:pull(at + 1, app, target) + self.luck:between(0.5, 3)
   self:container(at, "started", app, { restarts = 0 }, more)
-  self:say(at + 0.4, "current_state.updated", { new_state = self:state() }, more)
+  self:say(at + 0.4, "current_state.updated", { new_state = self:state(self.apps) }, more)
   self:say(at + 0.5, "reconciliation.completed", { app = app, duration_ms = round((at - begun) * 1000, 1) }, more)
   return at + 0.5
 end
 
 --- The operator's wish. It causes what follows, so it has an id and names the roll-out.
 function Device:target(at, app, version, reason)
-  local was = self.apps[app]
-  self.apps[app] = version
-  local event = self:say(at, "target_state.updated", { new_state = self:state(), reason = reason }, {
-    event_id = self.luck:uuid(), correlation_id = ("%s-%s-%s"):format(reason, app, version), source = "console",
+  self.wanted[app] = version
+  return self:say(at, "target_state.updated", { new_state = self:state(self.wanted), reason = reason }, {
+    event_id = self.ids:uuid(), correlation_id = ("%s-%s-%s"):format(reason, app, version), source = "console",
     actor_type = "user", actor_id = self.luck:of { "mira", "tomas", "aiko" },
   })
-  self.apps[app] = was
-  return event
 end
 
 function Device:crash(at, app)
@@ -248,20 +242,15 @@ function Device:crash(at, app)
 end
 
 function Device:provision(at)
-  self:say(at, "device.provisioned", { name = self.name, model = self.model.name, site = self.site[1], os = self.os,
+  self:say(at, "device.provisioned", { name = self.name, model = self.model.name, site = self.site, os = self.os,
     tags = { self.model.kind, self.luck:next() < 0.1 and "canary" or "stable" } },
     { source = "console", actor_type = "user", actor_id = "mira" })
   at = self:come_online(at + self.luck:between(30, 600))
-  for i, app in ipairs(APPS) do
-    self.apps[app] = FIRST[app]
-    if i == #APPS then
-      local target = self:say(at + 1, "target_state.created", { new_state = self:state() },
-        { event_id = self.luck:uuid(), source = "console", actor_type = "user", actor_id = "mira" })
-      self.apps = {}
-      for _, name in ipairs(APPS) do
-        at = self:reconcile(at + 1, name, FIRST[name], target)
-      end
-    end
+  local target = self:say(at + 1, "target_state.created", { new_state = self:state(FIRST) },
+    { event_id = self.ids:uuid(), source = "console", actor_type = "user", actor_id = "mira" })
+  for _, app in ipairs(APPS) do
+    self.wanted[app] = FIRST[app]
+    at = self:reconcile(at + 1, app, FIRST[app], target)
   end
   return at
 end
@@ -278,9 +267,19 @@ function Device:go_offline(at, reason)
   self:say(at, "device.offline", { reason = reason }, { severity = "warning" })
 end
 
+--- The wish came, and cannot be met: the device drifts from here on.
+function Device:fail(at, app, target)
+  local more = { correlation_id = target.correlation_id, causation_id = target.event_id, severity = "error" }
+  self:say(at, "reconciliation.failed", { app = app, error = "no space left on device" }, more)
+  return at
+end
+
 function Device:take_part(rollout, at)
   local before = self.apps[rollout.app]
   local target = self:target(at, rollout.app, rollout.version, "rollout")
+  if rollout.full and self.luck:next() < rollout.full then
+    return self:fail(at + self.luck:between(2, 30), rollout.app, target)
+  end
   at = self:reconcile(at, rollout.app, rollout.version, target)
   if rollout.bad == self.model.name then
     at = self:crash(at + self.luck:between(40, 400), rollout.app)
@@ -421,9 +420,7 @@ end
 --- What one device has to say now: mostly how it is, sometimes more. Its new events are in device.events.
 local function speak(device, luck, at)
   local dice = luck:next()
-  if device.gone then
-    return
-  elseif device.away then
+  if device.away then
     device:come_online(at)
     device.away = false
   elseif dice < 0.015 then
@@ -443,15 +440,15 @@ end
 
 local function live(options)
   local fleet, _, span = make_fleet(options)
-  local luck, begin, sent = chance("live", options.seed, options.finish), now(), 0
+  local luck, begin, sent = chance("live", options.seed), now(), 0
+  local present = {}
   for _, device in ipairs(fleet) do
-    device.luck = chance("live", options.seed, options.finish, device.number)
+    device.luck = chance("live", options.seed, device.number)
+    present[#present + 1] = not device.gone and device or nil
   end
-  local devices_at = 0
-  while now() - begin < options.live do
+  while #present > 0 and now() - begin < options.live do
     while sent < (now() - begin) * options.rate do
-      local device = fleet[devices_at % #fleet + 1]
-      devices_at = devices_at + 1
+      local device = luck:of(present)
       device.events = {}
       speak(device, luck, span)
       for _, event in ipairs(device.events) do
@@ -492,7 +489,7 @@ end
 
 
 local function parse(args)
-  local options = { devices = 200, events = 20000, days = 3, seed = 1, rate = 100 }
+  local options = { devices = 200, events = 20000, days = 2, seed = 1, rate = 100 }
   local i = 1
   while i <= #args do
     local name, value = args[i]:match("^%-%-(%a+)$"), args[i + 1]

@@ -15,7 +15,7 @@ describe("publish", function()
   after_each(files.clean)
 
   local function count()
-    return tonumber(server:psql("SELECT count(*) FROM moonwake.events", { db = name }))
+    return tonumber((server:psql("SELECT count(*) FROM moonwake.events", { db = name })))
   end
 
   local function refused(args, opts)
@@ -192,14 +192,12 @@ describe("publish", function()
   it("does not let a slow writer's events wait for a full batch", function()
     local dir = files.dir()
     os.execute("mkfifo " .. dir .. "/fifo")
-    local writer = io.popen("cat >" .. dir .. "/fifo", "w")
-    local process = moonwake.spawn({ "publish", "-" }, { db = dsn, fifo = dir .. "/fifo" })
+    os.execute(("(printf '%%s\\n' '%s'; while [ ! -e %s/go ]; do sleep 0.05; done; printf '%%s\\n' '%s') >%s/fifo 2>/dev/null &")
+      :format(GOOD:format(1), dir, GOOD:format(2), dir))
 
-    writer:write(GOOD:format(1), "\n")
-    writer:flush()
+    local process = moonwake.spawn({ "publish", "-" }, { db = dsn, fifo = dir .. "/fifo" })
     pg.eventually(function() return count() == 1 end, 10, "the first event while the pipe is open")
-    writer:write(GOOD:format(2), "\n")
-    writer:close()
+    files.write(dir .. "/go", "")
 
     assert.equal(0, process:wait())
     assert.equal(2, count())

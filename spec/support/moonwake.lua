@@ -13,7 +13,7 @@ ffi.cdef [[
 int kill(int pid, int sig);
 ]]
 
-local SIGNALS = { INT = 2, KILL = 9, TERM = 15, CONT = 18, STOP = 19 }
+local SIGNALS = { INT = 2, KILL = 9, USR1 = 10, TERM = 15, CONT = 18, STOP = 19 }
 
 local moonwake = {}
 local Process = {}

@@ -256,7 +256,8 @@ function Server:_psql(sql, opts, flags)
   local n = serial()
   local base = ("%s/psql-%d"):format(self.dir, n)
   spill(base .. ".sql", sql)
-  local ok = succeeded(os.execute(("%s/psql -X -q -A -t -v ON_ERROR_STOP=1 %s -d %s <%s.sql >%s.out 2>%s.err"):format(
+  -- what waits for ever should fail its spec, not hang the run
+  local ok = succeeded(os.execute(("PGOPTIONS='-c statement_timeout=120s' %s/psql -X -q -A -t -v ON_ERROR_STOP=1 %s -d %s <%s.sql >%s.out 2>%s.err"):format(
     self.bin, flags or "", quote(self.dsn(opts.db, opts.user)), base, base, base)))
   local out, err = slurp(base .. ".out"), slurp(base .. ".err")
   os.remove(base .. ".sql")

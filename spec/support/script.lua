@@ -124,6 +124,43 @@ function Script:page(events)
 end
 
 
+--- The texts of a JSON array's items, or of an object's values by name, as they stand: no number loses a digit.
+local function parts(raw)
+  local out, depth, start, name, at = {}, 0, 2, nil, 2
+  local is_object = raw:sub(1, 1) == "{"
+  local function add(stop)
+    if stop >= start then
+      out[name or #out + 1] = raw:sub(start, stop)
+    end
+    start, name = stop + 2, nil
+  end
+  while at < #raw do
+    local ch = raw:sub(at, at)
+    if ch == '"' then
+      local from = at
+      repeat
+        at = at + 1
+        at = raw:sub(at, at) == "\\" and at + 1 or at
+      until raw:sub(at, at) == '"'
+      if is_object and depth == 0 and not name then
+        name = json.decode(raw:sub(from, at))
+        at = at + 1
+        start = at + 1
+      end
+    elseif ch == "{" or ch == "[" then
+      depth = depth + 1
+    elseif ch == "}" or ch == "]" then
+      depth = depth - 1
+    elseif ch == "," and depth == 0 then
+      add(at - 1)
+    end
+    at = at + 1
+  end
+  add(#raw - 1)
+  return out
+end
+
+
 local function key_of_row(row, names)
   local parts = {}
   for i, name in ipairs(names) do
@@ -152,7 +189,8 @@ function Script:prepare(page, from, to)
   for _, wanted in ipairs(self.missing ~= "" and json.decode(self.missing) or {}) do
     local row = self.rows[key_of_row(wanted, self:key_names())]
     if row then
-      local state = json.encode(row.state or row)
+      local raw = getmetatable(row) and getmetatable(row).raw or json.encode(row)
+      local state = parts(raw).state or raw
       if not self.ops.load(self.handler, wanted.n, str(state, page.keep), err) then
         return nil, failure(err)
       end
@@ -188,7 +226,9 @@ function Script:collect()
   if fx.deletes.len > 0 then
     out.deletes = json.decode(text(fx.deletes))
   end
-  for _, row in ipairs(out.upserts) do
+  local raw = fx.upserts.len > 0 and parts(out.text) or {}
+  for i, row in ipairs(out.upserts) do
+    setmetatable(row, { raw = raw[i] })
     self.rows[key_of_row(row, self:key_names())] = row
   end
   for _, row in ipairs(out.deletes) do
