@@ -115,7 +115,8 @@ END
 $$;
 
 -- A table's body of a projection that writes SQL itself: column definitions and table constraints. It is put between
--- parentheses, so it must not be able to leave them.
+-- parentheses, so it must not be able to leave them. PostgreSQL evaluates what is immutable in it already when the
+-- table is made, with the owner's rights: so it may name nothing with a schema, which leaves it pg_catalog.
 CREATE FUNCTION moonwake.check_body(what text, body text) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, moonwake, pg_temp
   AS $$
@@ -130,6 +131,12 @@ BEGIN
   IF strpos(body, '\') > 0 OR bare ~ '[;''"$]|--|/\*' THEN
     PERFORM refuse_projection(what || ': must not hold ; $ \ comments or an open quote',
       'only column definitions and table constraints');
+  END IF;
+  IF regexp_replace(bare, '[0-9]\.[0-9]', '_', 'g') ~ '\.' THEN
+    PERFORM refuse_projection(what || ': must not name anything with a schema', 'use PostgreSQL''s own types and functions');
+  END IF;
+  IF EXISTS (SELECT FROM pg_type WHERE typnamespace = pg_my_temp_schema() AND typtype IN ('d', 'r')) THEN
+    PERFORM refuse_projection(what || ': this session has temporary types', 'use another session');
   END IF;
   IF bare ~* '\m(references|like)\M' THEN
     PERFORM refuse_projection(what || ': must not hold REFERENCES or LIKE',
@@ -250,8 +257,6 @@ BEGIN
   END IF;
   SELECT string_agg(format('%I', c.name), ', ' ORDER BY c.n) FILTER (WHERE c.is_key),
     string_agg(format('%I', c.name), ', ' ORDER BY c.n),
-    string_agg(format('%L, %s', c.name, c.value), ', ' ORDER BY c.n)
-      FILTER (WHERE c.name NOT IN ('position', 'updated_at')),
     'n int, ' || string_agg(format('%I %s', c.name, c.input), ', ' ORDER BY c.n) FILTER (WHERE c.is_key),
     string_agg(format('%I %s', c.name, c.input), ', ' ORDER BY c.n),
     string_agg(CASE c.type WHEN 'timestamptz' THEN format('t.%I = %I.epoch_or_iso(k.%I)', c.name, own_schema(), c.name)
@@ -259,11 +264,11 @@ BEGIN
     string_agg(CASE c.type WHEN 'timestamptz' THEN format('%I.epoch_or_iso(r.%I)', own_schema(), c.name)
       ELSE format('r.%I', c.name) END, ', ' ORDER BY c.n),
     string_agg(format('%I = excluded.%I', c.name, c.name), ', ' ORDER BY c.n) FILTER (WHERE NOT c.is_key)
-    INTO keys, names, state, asked, record, match, given, changes
+    INTO keys, names, asked, record, match, given, changes
     FROM projection_columns(spec) c;
-  -- json_build_object takes at most 100 arguments; row_to_json takes as many as a row has
+  -- json_build_object would take at most 50 columns
   state := CASE WHEN spec ->> 'form' = 'document' THEN 't.state::text' ELSE (
-    SELECT format('(SELECT row_to_json(s)::text FROM (SELECT %s) s)',
+    SELECT format('(SELECT row_to_json("S")::text FROM (SELECT %s) "S")', -- no column's name has a capital
       string_agg(format('%s AS %I', c.value, c.name), ', ' ORDER BY c.n))
     FROM projection_columns(spec) c WHERE c.name NOT IN ('position', 'updated_at')) END;
   load_sql := format('SELECT k.n, %s AS state FROM json_to_recordset($1::json) AS k (%s) JOIN %s t ON %s',
@@ -331,8 +336,8 @@ BEGIN
 END
 $$;
 
--- Nothing of a body is evaluated here: the table is empty, and defaults, checks and generated columns run later, with
--- the rights of whoever inserts.
+-- The table is empty: defaults, checks and generated columns are evaluated later, with the rights of whoever inserts,
+-- but for what check_body has seen to.
 CREATE FUNCTION moonwake.create_sql_table(projection text, wanted jsonb) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, moonwake_tables, pg_temp
   AS $$

@@ -139,8 +139,9 @@ static bool publish_words(Publish *p, Publisher *to, int argc, char **argv, Err 
 
 /* Many events from standard input. */
 
-static void refuse_line(Publish *p, int64_t line, Err *err)
+static void refuse_line(Publish *p, Publisher *to, int64_t line, Err *err)
 {
+	publisher_spoil(to);
 	on_refused(p, line, STR(""), err);
 }
 
@@ -153,10 +154,10 @@ static bool take_line(Publish *p, Publisher *to, int64_t number, Str line, Err *
 	if (start == line.len)
 		return true;
 	if (!json_check_jsonb(line, 0, err)) {
-		refuse_line(p, number, err);
+		refuse_line(p, to, number, err);
 	} else if (line.s[start] != '{') {
 		err_set(err, ERR_DATA, "not a JSON object (one event per line)");
-		refuse_line(p, number, err);
+		refuse_line(p, to, number, err);
 	} else {
 		return publisher_add(to, number, line, STR(""), err);
 	}
@@ -180,7 +181,7 @@ static bool publish_lines(Publish *p, Publisher *to, Lines *lines, Err *err)
 			return cli_stopped(p->cli) || (publisher_flush(to, err) && false);
 		if (result == LINE_TOO_LONG) {
 			err_set(err, ERR_LIMIT, "the line is longer than 16 MB");
-			refuse_line(p, lines_number(lines), err);
+			refuse_line(p, to, lines_number(lines), err);
 		} else if (!take_line(p, to, lines_number(lines), line, err)) {
 			return false;
 		}
@@ -202,7 +203,7 @@ static bool publish_stdin(Publish *p, Publisher *to, Err *err)
 
 static void summary(const Publish *p)
 {
-	bool undone = cli_flag(p->cli, "atomic") && p->refused > 0;
+	bool undone = cli_flag(p->cli, "atomic") && (p->refused > 0 || cli_stopped(p->cli));
 	char appended[32], existing[32], refused[32];
 
 	if (!p->many || cli_flag(p->cli, "json"))
@@ -221,6 +222,8 @@ static int publish(Publish *p, int argc, char **argv)
 	bool ok = to != NULL && migrate_check(publisher_db(to), &err);
 
 	ok = ok && (p->many ? publish_stdin(p, to, &err) : publish_words(p, to, argc, argv, &err));
+	if (ok && cli_stopped(p->cli))
+		publisher_spoil(to);
 	ok = ok && publisher_finish(to, &err);
 	publisher_close(to);
 	if (to != NULL)

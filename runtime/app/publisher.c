@@ -211,6 +211,11 @@ bool publisher_add(Publisher *p, int64_t line, Str event, Str raw, Err *err)
 	return (p->n < BATCH_ROWS && p->text.len < BATCH_BYTES) || publisher_flush(p, err);
 }
 
+void publisher_spoil(Publisher *p)
+{
+	p->any_refused = true;
+}
+
 bool publisher_finish(Publisher *p, Err *err)
 {
 	if (!publisher_flush(p, err))

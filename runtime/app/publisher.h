@@ -27,7 +27,10 @@ typedef struct {
 /* Connects. The target's strings must outlive the publisher. */
 Publisher *publisher_open(const PgTarget *target, const PublisherOptions *options, Err *err);
 
-/* Ends the transaction of an atomic publisher: committed unless something was refused or failed. */
+/* An event that never came this far was wrong: an atomic publisher will not commit. */
+void publisher_spoil(Publisher *p);
+
+/* Sends what waits, and ends the transaction of an atomic publisher: committed unless something was refused. */
 bool publisher_finish(Publisher *p, Err *err);
 void publisher_close(Publisher *p);
 

@@ -165,24 +165,38 @@ pid_t server_spawn(const ServerUser *user, char *const argv[], const char *log, 
 	return pid;
 }
 
+/* A server's line without its time and process: "FATAL:  …" -> "…". */
+static const char *log_text(const char *line)
+{
+	static const char *const levels[] = { "FATAL:  ", "LOG:  ", "error: " };
+
+	for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++) {
+		const char *at = strstr(line, levels[i]);
+
+		if (at != NULL)
+			return at + strlen(levels[i]);
+	}
+	return line;
+}
+
 bool server_log_error(const char *log, const char *subject, Err *err)
 {
 	char line[512], last[512] = "it said nothing";
 	FILE *f = fopen(log, "re");
 
 	while (f != NULL && fgets(line, sizeof(line), f) != NULL) {
+		bool fatal = strstr(line, "FATAL:") != NULL || strstr(line, "error:") != NULL;
+
 		line[strcspn(line, "\n")] = '\0';
-		/* The first FATAL or error says more than what follows from it. */
-		if (strstr(line, "FATAL") != NULL || strstr(line, "error:") != NULL) {
-			memcpy(last, line, sizeof(last));
+		/* The first fatal line says more than what follows from it; a wrong setting stands above it. */
+		if (line[0] != '\0' && strstr(line, "contains errors") == NULL)
+			snprintf(last, sizeof(last), "%s", line);
+		if (fatal)
 			break;
-		}
-		if (line[0] != '\0')
-			memcpy(last, line, sizeof(last));
 	}
 	if (f != NULL)
 		fclose(f);
-	err_set(err, ERR_IO, "%s: %s", subject, last);
+	err_set(err, ERR_IO, "%s: %s", subject, log_text(last));
 	return err_hint(err, "see %s", log);
 }
 

@@ -30,5 +30,5 @@ pid_t server_spawn(const ServerUser *user, char *const argv[], const char *log, 
 /* The same, waiting for its end; an error ends with the last line of the log. */
 bool server_execute(const ServerUser *user, char *const argv[], const char *log, Err *err);
 
-/* Copies the last line of a log into the error, as what went wrong. */
+/* Copies what a log says to have gone wrong into the error. */
 bool server_log_error(const char *log, const char *subject, Err *err);

@@ -2,11 +2,28 @@
 # demo.sh: what `make demo` runs. Installs what is missing, builds, and shows moonwake at work on a fleet of devices: an
 # embedded PostgreSQL, a history to catch up with, events that arrive live, and the tables that come of it. It works in
 # .moonwake/demo and leaves that folder for trying more.
+#
+#   demo.sh [--workspace DIR] [--devices N] [--events N] [--live SECONDS] [--rate N]
+#
+# With MOONWAKE_BIN in the environment that program is shown and nothing is built.
 set -eu
 cd "$(dirname "$0")/../.."
-build=$PWD/${B:-build}
-workspace=$PWD/.moonwake/demo
+root=$PWD build=$PWD/build workspace=$PWD/.moonwake/demo
 devices=250 events=50000 live=8 rate=150
+inside=
+while [ $# -gt 0 ]; do
+  case $1 in
+  --workspace) workspace=$2 ;;
+  --devices) devices=$2 ;;
+  --events) events=$2 ;;
+  --live) live=$2 ;;
+  --rate) rate=$2 ;;
+  --inside) inside=$2 ;;
+  *) echo "demo: '$1': no such option" >&2; exit 2 ;;
+  esac
+  shift 2
+done
+[ -z "${MOONWAKE_BIN-}" ] || build=$(dirname "$MOONWAKE_BIN")
 
 bold= dim= plain=
 if [ -t 1 ] && [ -z "${NO_COLOR-}" ]; then
@@ -27,6 +44,16 @@ table() { psql -X -q -P footer=off -P null=- -v ON_ERROR_STOP=1 -c "$1" | sed 's
 
 prepare() {
   sh runtime/tools/deps.sh build
+  [ -n "${MOONWAKE_BIN-}" ] || make_program
+  # The scripts as they are now; the database of an earlier demo is emptied below.
+  mkdir -p "$workspace"
+  for folder in projections rules scripts; do
+    rm -rf "${workspace:?}/$folder"
+    cp -r $folder "$workspace/"
+  done
+}
+
+make_program() {
   log=$(mktemp)
   if [ ! -x "$build/moonwake" ]; then
     echo "building …"
@@ -37,12 +64,6 @@ prepare() {
     exit 1
   fi
   rm -f "$log"
-  # The scripts as they are now; the database of an earlier demo is emptied below.
-  mkdir -p "$workspace"
-  for folder in projections rules scripts; do
-    rm -rf "${workspace:?}/$folder"
-    cp -r $folder "$workspace/"
-  done
 }
 
 publish_history() {
@@ -132,6 +153,7 @@ show_models() {
 
 inside() {
   PATH=$build:$PATH
+  export PATH
   cd "$workspace"
   daemon=
   trap '[ -z "$daemon" ] || kill -TERM $daemon 2>/dev/null || true' EXIT
@@ -147,13 +169,14 @@ inside() {
   show_models
 }
 
-if [ "${1-}" = --inside ]; then
+if [ -n "$inside" ]; then
   inside
   exit
 fi
 prepare
 title "moonwake: events in, Lua projections out"
-"$build/moonwake" -C "$workspace" dev --quiet -- sh "$PWD/runtime/tools/demo.sh" --inside
+"$build/moonwake" -C "$workspace" dev --quiet -- sh "$root/runtime/tools/demo.sh" --workspace "$workspace" \
+  --devices "$devices" --events "$events" --live "$live" --rate "$rate" --inside yes
 title "Next"
 say "build/moonwake -C .moonwake/demo dev -- psql     look around: SELECT * FROM moonwake.device_summary;"
 say "build/moonwake -C .moonwake/demo dev             keep it running; then, in another terminal:"

@@ -133,6 +133,16 @@ local function round(value, step)
 end
 
 
+--- What runs or should run, as events say it.
+local function state_of(versions)
+  local apps = {}
+  for app, version in pairs(versions) do
+    apps[app] = { image = ("acme/%s:%s"):format(app, version) }
+  end
+  return { apps = apps }
+end
+
+
 -- The story of one device. Times are seconds since the history's beginning. Each `say` is one event.
 
 local Device = {}
@@ -166,15 +176,6 @@ end
 
 function Device:image(app)
   return ("acme/%s:%s"):format(app, self.apps[app])
-end
-
---- What runs or should run, as events say it.
-function Device:state(versions)
-  local apps = {}
-  for app, version in pairs(versions) do
-    apps[app] = { image = ("acme/%s:%s"):format(app, version) }
-  end
-  return { apps = apps }
 end
 
 function Device:container(at, what, app, data, more)
@@ -216,7 +217,7 @@ function Device:reconcile(at, app, version, target)
   local begun = at
   at = self:pull(at + 1, app, target) + self.luck:between(0.5, 3)
   self:container(at, "started", app, { restarts = 0 }, more)
-  self:say(at + 0.4, "current_state.updated", { new_state = self:state(self.apps) }, more)
+  self:say(at + 0.4, "current_state.updated", { new_state = state_of(self.apps) }, more)
   self:say(at + 0.5, "reconciliation.completed", { app = app, duration_ms = round((at - begun) * 1000, 1) }, more)
   return at + 0.5
 end
@@ -224,7 +225,7 @@ end
 --- The operator's wish. It causes what follows, so it has an id and names the roll-out.
 function Device:target(at, app, version, reason)
   self.wanted[app] = version
-  return self:say(at, "target_state.updated", { new_state = self:state(self.wanted), reason = reason }, {
+  return self:say(at, "target_state.updated", { new_state = state_of(self.wanted), reason = reason }, {
     event_id = self.ids:uuid(), correlation_id = ("%s-%s-%s"):format(reason, app, version), source = "console",
     actor_type = "user", actor_id = self.luck:of { "mira", "tomas", "aiko" },
   })
@@ -246,7 +247,7 @@ function Device:provision(at)
     tags = { self.model.kind, self.luck:next() < 0.1 and "canary" or "stable" } },
     { source = "console", actor_type = "user", actor_id = "mira" })
   at = self:come_online(at + self.luck:between(30, 600))
-  local target = self:say(at + 1, "target_state.created", { new_state = self:state(FIRST) },
+  local target = self:say(at + 1, "target_state.created", { new_state = state_of(FIRST) },
     { event_id = self.ids:uuid(), source = "console", actor_type = "user", actor_id = "mira" })
   for _, app in ipairs(APPS) do
     self.wanted[app] = FIRST[app]

@@ -18,7 +18,7 @@ describe("dev", function()
   end
 
   local function servers()
-    return tonumber(files.command(("pgrep -fc 'postgres -D %s/.moonwake/pg' || true"):format(dir:gsub("%W", "."))))
+    return tonumber(files.command(("pgrep -fc '[p]ostgres -D %s/.moonwake/pg' || true"):format(dir)))
   end
 
   local function sockets()

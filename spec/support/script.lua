@@ -138,10 +138,10 @@ local function parts(raw)
     local ch = raw:sub(at, at)
     if ch == '"' then
       local from = at
-      repeat
-        at = at + 1
-        at = raw:sub(at, at) == "\\" and at + 1 or at
-      until raw:sub(at, at) == '"'
+      at = at + 1
+      while raw:sub(at, at) ~= '"' do
+        at = at + (raw:sub(at, at) == "\\" and 2 or 1)
+      end
       if is_object and depth == 0 and not name then
         name = json.decode(raw:sub(from, at))
         at = at + 1
