@@ -204,7 +204,7 @@ static void on_reload(uv_timer_t *t)
 		return;
 	}
 	d->exchange = true;
-	session_quiesce(d->session);
+	session_quiesce(d->session, false);
 }
 
 /* --- The session ------------------------------------------------------------------------------------ */
@@ -265,7 +265,7 @@ static void on_session(void *owner, SessionEvent ev, const Err *err)
 		if (d->options->until_caught_up && !d->stopping) {
 			d->stopping = true;
 			d->code = outcome(d);
-			session_quiesce(d->session);
+			session_quiesce(d->session, true);
 		}
 		break;
 	case SESSION_QUIET:
@@ -305,7 +305,7 @@ static void on_stop(uv_signal_t *s, int signum)
 	}
 	log_line(LOG_INFO, NULL, "stopping at the next batch boundary (once more to stop at once)");
 	d->stopping = true;
-	session_quiesce(d->session);
+	session_quiesce(d->session, true);
 }
 
 static void on_status(uv_signal_t *s, int signum)

@@ -263,6 +263,31 @@ void roster_release(Roster *r, const RosterEntry *keep, size_t n)
 	buf_free(&names);
 }
 
+static void on_dissolved(void *owner, PgRows *rows, const Err *err)
+{
+	pg_rows_free(rows);
+	finish(owner, err);
+}
+
+void roster_dissolve(Roster *r, RosterDone fn, void *owner)
+{
+	Buf groups = { 0 };
+	const char *params[1];
+
+	r->done = fn;
+	r->done_owner = owner;
+	buf_addc(&groups, '{');
+	for (size_t i = 0; i < r->n; i++)
+		if (is_running(&r->entries[i]))
+			buf_addf(&groups, "%s%" PRId64, groups.len > 1 ? "," : "",
+				r->entries[i].claim.group_id);
+	buf_addc(&groups, '}');
+	params[0] = groups.s;
+	pg_conn_run(r->conn, SQL_CONSUMERS_DISSOLVE, 1, params, on_dissolved, r);
+	pg_conn_sync(r->conn, NULL, NULL);
+	buf_free(&groups);
+}
+
 /* --- Taking over ------------------------------------------------------------------------------------ */
 
 static void on_tried(void *owner, PgRows *rows, const Err *err)

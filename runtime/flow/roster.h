@@ -36,6 +36,9 @@ void roster_claim(Roster *r, RosterDone fn, void *owner);
 /* Gives back the locks of entries that are not among `keep`. */
 void roster_release(Roster *r, const RosterEntry *keep, size_t n);
 
+/* Gives all groups up: the consumers keep their positions, and nobody owns them. */
+void roster_dissolve(Roster *r, RosterDone fn, void *owner);
+
 /* Tries to get what others own: free locks, and those of owners that were silent for `silence` seconds. */
 void roster_try(Roster *r, double silence, RosterGained fn, void *owner);
 bool roster_wants(const Roster *r); /* some are not owned */

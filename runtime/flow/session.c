@@ -51,7 +51,8 @@ struct Session {
 	size_t nteams;
 	uv_timer_t *poll, *beat, *tries, *later; /* slow poll or linger; heartbeat; others; deferred work */
 
-	bool quiesce;          /* somebody waits for SESSION_QUIET */
+	bool quiesce;          /* somebody waits for SESSION_QUIET … */
+	bool for_good;         /* … and will not go on */
 	bool observed;         /* the frontier is known: as the last observation found it */
 	bool at_rest;
 	int64_t settled;
@@ -186,18 +187,35 @@ static void on_claimed(void *owner, const Err *err)
 		regroup(s, 0);
 }
 
+static void on_quiet(void *owner, const Err *err)
+{
+	Session *s = owner;
+
+	if (s->state == LOST)
+		return;
+	if (err != NULL) {
+		lose(s, err);
+		return;
+	}
+	s->quiesce = false;
+	s->state = QUIET;
+	s->fn(s->owner, SESSION_QUIET, NULL);
+}
+
 static void on_later_claim(uv_timer_t *t)
 {
 	Session *s = t->data;
 
 	close_teams(s);
-	if (s->quiesce) {
-		s->quiesce = false;
-		s->state = QUIET;
-		s->fn(s->owner, SESSION_QUIET, NULL);
+	s->state = CLAIMING;
+	if (s->quiesce && s->for_good) {
+		roster_dissolve(s->roster, on_quiet, s);
 		return;
 	}
-	s->state = CLAIMING;
+	if (s->quiesce) {
+		on_quiet(s, NULL);
+		return;
+	}
 	roster_claim(s->roster, on_claimed, s);
 }
 
@@ -561,9 +579,10 @@ void session_close(Session *s)
 
 /* --- Exchanging entries --------------------------------------------------------------------------- */
 
-void session_quiesce(Session *s)
+void session_quiesce(Session *s, bool for_good)
 {
 	s->quiesce = true;
+	s->for_good = s->for_good || for_good;
 	if (s->state == RUNNING)
 		regroup(s, 0);
 }

@@ -30,8 +30,8 @@ Session *session_open(uv_loop_t *loop, const PgTarget *target, const SessionOpti
 /* Not from within its handlers. What was not committed is given back. */
 void session_close(Session *s);
 
-/* Stops all groups at a batch boundary; then SESSION_QUIET. */
-void session_quiesce(Session *s);
+/* Stops all groups at a batch boundary; then SESSION_QUIET. With `for_good` their consumers are given up. */
+void session_quiesce(Session *s, bool for_good);
 /* Goes on with these entries: `owned` has to be as it was in the old ones of the same name, which must still be
  * there. The locks of those that are gone are given back. */
 void session_resume(Session *s, RosterEntry *entries, size_t n);

@@ -224,7 +224,9 @@ ValueCheck column_check(lua_State *L, const Column *c, LuaJsonOwner *owner, Str 
 	case COL_TIMESTAMPTZ:
 		return check_time(L, c, err);
 	case COL_JSONB:
-		return lua_json_adopt(L, lua_gettop(L), owner, c->name, key, err) ? VALUE_KEPT : VALUE_WRONG;
+		if (lua_type(L, -1) == LUA_TNUMBER && lua_tonumber(L, -1) == 0)
+			return changed_to(L, 0); /* -0 too */
+		return lua_json_adopt(L, lua_gettop(L), owner, c->subject, key, err) ? VALUE_KEPT : VALUE_WRONG;
 	default:
 		return check_text(L, c, err);
 	}
@@ -262,7 +264,7 @@ bool column_encode(lua_State *L, int index, const Column *c, Buf *out, Err *err)
 		json_add_string(out, s);
 		return true;
 	default:
-		return lua_json_encode(L, index, out, c->name, err);
+		return lua_json_encode(L, index, out, c->subject, err);
 	}
 }
 

@@ -18,6 +18,7 @@ typedef struct {
 	const char *name;     /* Lua's own copy: its address identifies it */
 	size_t name_len;
 	Str label;            /* `"name":` */
+	char *subject;        /* "column 'name'" */
 	ColumnType type;
 	bool not_null, is_key;
 	int nth_jsonb;        /* which of the row's owners a jsonb column has; -1 */

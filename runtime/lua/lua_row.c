@@ -52,7 +52,7 @@ static void index_names(Shape *s)
 static void read_column(lua_State *L, Shape *s, int names, bool is_key)
 {
 	Column *c = &s->columns[s->ncolumns];
-	Buf text = { 0 }, label = { 0 };
+	Buf text = { 0 }, label = { 0 }, subject = { 0 };
 	Err err = { 0 };
 
 	*c = (Column){ .is_key = is_key, .nth_jsonb = -1 };
@@ -61,13 +61,15 @@ static void read_column(lua_State *L, Shape *s, int names, bool is_key)
 	lua_rawseti(L, names, (int)++s->ncolumns);
 	buf_addf(&label, "\"%s\":", c->name);
 	c->label = buf_str(&label);
+	buf_addf(&subject, "column '%s'", c->name);
+	c->subject = subject.s;
 	lua_getfield(L, -1, "type");
 	c->type = column_type(lua_tostring(L, -1));
 	lua_getfield(L, -2, "not_null");
 	c->not_null = lua_toboolean(L, -1);
 	lua_getfield(L, -3, "default");
 	if (!lua_isnil(L, -1)) {
-		bool ok = lua_json_encode(L, lua_gettop(L), &text, c->name, &err);
+		bool ok = lua_json_encode(L, lua_gettop(L), &text, c->subject, &err);
 
 		c->fallback = buf_str(&text); /* owned by the column from here on */
 		if (!ok)
@@ -109,8 +111,8 @@ static void check_defaults(lua_State *L, const Shape *s)
 			continue;
 		if (!lua_json_decode(L, c->fallback, &err) ||
 			column_check(L, c, &owner, STR(""), &err) == VALUE_WRONG) {
-			err_prefix(&err, "%s: %s: column '%s': default", lua_host_script(lua_host_of(L)),
-				lua_host_label(lua_host_of(L)), c->name);
+			err_prefix(&err, "%s: %s: the default of %s", lua_host_script(lua_host_of(L)),
+				lua_host_label(lua_host_of(L)), c->subject);
 			lua_host_raise(L, &err);
 		}
 		lua_json_disown(L, &owner);
@@ -142,6 +144,7 @@ void shape_close(Shape *s)
 	for (size_t i = 0; i < s->ncolumns; i++) {
 		free((char *)s->columns[i].fallback.s);
 		free((char *)s->columns[i].label.s);
+		free(s->columns[i].subject);
 	}
 	free(s->columns);
 	free(s->lookup);
@@ -242,9 +245,8 @@ static void set_keys(lua_State *L, const Shape *s, Str key)
 
 static bool column_wrong(const Column *c, Err *err)
 {
-	return c->type == COL_JSONB && strncmp(err->message, c->name, c->name_len) == 0
-		? err_prefix(err, "column")
-		: err_prefix(err, "column '%s'", c->name);
+	/* What is wrong within a JSON tree names its path, which begins with the column. */
+	return c->type == COL_JSONB ? false : err_prefix(err, "%s", c->subject);
 }
 
 /* Takes the value on top as the row's column. [row … value] -> [row …] */

@@ -196,13 +196,11 @@ static void run_event(lua_State *L, Slice *r)
 	const uint32_t *slots = s->page.slots + k->first;
 
 	r->slot = -1;
+	drop_saved(r);
 	if (k->failed)
 		fail_keys(L, r);
-	if (r->careful) {
-		drop_saved(r);
-		for (uint32_t i = 0; i < k->count; i++)
-			save(L, r, slots[i]);
-	}
+	for (uint32_t i = 0; r->careful && i < k->count; i++)
+		save(L, r, slots[i]);
 	for (uint32_t i = 0; i < k->count; i++) {
 		if (!key_set_has(s->parked, states_at(s->states, slots[i])->key))
 			run_key(L, r, slots[i], k->handler);

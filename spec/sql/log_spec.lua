@@ -91,6 +91,20 @@ describe("the log", function()
       slow:run("ROLLBACK")
     end)
 
+    it("does not make a publisher wait for a partition that is being detached, while tomorrow is there", function()
+      sql([[DO $$ DECLARE leaf text; BEGIN
+        FOR leaf IN SELECT relname FROM pg_class WHERE relname ~ '^events_[0-9]{8}$'
+          AND to_date(substr(relname, 8), 'YYYYMMDD') > (now() AT TIME ZONE 'UTC')::date + 1
+        LOOP EXECUTE 'DROP TABLE moonwake.' || leaf; END LOOP; END $$]])
+      local detaching = server:session { db = db }
+      finally(function() detaching:close() end)
+      detaching:run("BEGIN; LOCK TABLE ONLY moonwake.events IN SHARE UPDATE EXCLUSIVE MODE")
+
+      assert.equal("1", sql("SET lock_timeout = '2s'; " .. PUBLISH))
+
+      detaching:run("ROLLBACK")
+    end)
+
     it("loses no append of concurrent publishers when not even today's is there", function()
       sql("DO $$ DECLARE leaf text; BEGIN FOR leaf IN SELECT relname FROM pg_class WHERE relname ~ '^events_[0-9]{8}$' "
         .. "LOOP EXECUTE 'DROP TABLE moonwake.' || leaf; END LOOP; END $$")

@@ -19,7 +19,7 @@ function tables.assert_equal(server, db, name, columns, query)
   if only_table ~= "" or only_query ~= "" then
     error(("%s differs\nonly in the table:\n%s\nonly in the query:\n%s"):format(name, only_table, only_query), 2)
   end
-  local count = tonumber(server:psql(("SELECT count(*) FROM %s"):format(name), { db = db }))
+  local count = tonumber((server:psql(("SELECT count(*) FROM %s"):format(name), { db = db })))
   if count == 0 then
     error(name .. " is empty, and so is what it was compared with", 2)
   end

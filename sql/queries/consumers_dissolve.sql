@@ -1,0 +1,1 @@
+SELECT moonwake.dissolve_groups($1::bigint[])
