@@ -221,8 +221,10 @@ static bool settle(Cli *cli, Err *err)
 	cli->target.dsn = choose_dsn(cli);
 	cli->target.schema = cli_value(cli, "schema");
 	cli->target.role = arena_printf(cli->arena, "moonwake %s", cli->command->name);
-	if (cli->target.schema[0] == '\0' || strlen(cli->target.schema) > 63)
-		return err_set(err, ERR_USAGE, "option '--schema': a name has 1 to 63 bytes");
+	if (strspn(cli->target.schema, "abcdefghijklmnopqrstuvwxyz0123456789_") != strlen(cli->target.schema) ||
+		cli->target.schema[0] == '\0' || strlen(cli->target.schema) > 63)
+		return err_set(err, ERR_USAGE,
+			"option '--schema': a name has 1 to 63 lower-case letters, digits and underscores");
 	cli->admin = cli->target;
 	cli->has_admin = cli_value(cli, "admin-db") != NULL;
 	if (cli->has_admin)

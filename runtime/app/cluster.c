@@ -166,7 +166,7 @@ static void remove_socket(const char *folder)
 	static const char *const files[] = { ".s.PGSQL.5432", ".s.PGSQL.5432.lock" };
 	char path[128];
 
-	if (strncmp(folder, "/tmp/moonwake-", 14) != 0)
+	if (strncmp(folder, "/tmp/moonwake-dev.", 18) != 0)
 		return;
 	for (size_t i = 0; i < 2; i++) {
 		snprintf(path, sizeof(path), "%s/%s", folder, files[i]);
@@ -203,7 +203,7 @@ static void name_dsns(Cluster *c)
 /* A unix socket's path has at most 107 bytes, a workspace's any number. */
 static bool make_socket_folder(Cluster *c, const ServerUser *user, Err *err)
 {
-	snprintf(c->socket, sizeof(c->socket), "/tmp/moonwake-XXXXXX");
+	snprintf(c->socket, sizeof(c->socket), "/tmp/moonwake-dev.XXXXXX");
 	if (mkdtemp(c->socket) == NULL)
 		return err_set(err, ERR_IO, "%s: %s", c->socket, strerror(errno));
 	name_dsns(c);

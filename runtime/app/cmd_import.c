@@ -7,6 +7,8 @@
 #include "base/json.h"
 #include "lua/lua_map.h"
 
+#include <unistd.h>
+
 static const Option options[] = {
 	{ "map", 0, "FILE.lua", NULL, "a script that returns function(record) -> event, or nil to skip the record" },
 	{ "format", 0, "NAME", NULL, "ndjson, csv or cloudevents; otherwise told by the name or the first bytes" },
@@ -232,10 +234,22 @@ static bool choose_format(const Cli *cli, ImportFormat *format, char *delimiter,
 	return true;
 }
 
+/* A map's path counts from the workspace, and where there is no such file from the current folder. Outside of the
+ * workspace its own folder takes that part. */
+static bool open_map(Import *m, const char *path, Err *err)
+{
+	LuaOptions lua = { .workspace = m->cli->workspace };
+	const char *slash = strrchr(path, '/'), *inside = arena_printf(m->cli->arena, "%s/%s", lua.workspace, path);
+
+	if (path[0] != '/' && access(inside, F_OK) == 0)
+		return lua_map_open(&lua, path, &m->map, err);
+	lua.workspace = slash == NULL ? "." : arena_printf(m->cli->arena, "%.*s", (int)(slash - path) + 1, path);
+	return lua_map_open(&lua, slash == NULL ? path : slash + 1, &m->map, err);
+}
+
 static bool open_file(Import *m, Err *err)
 {
 	const char *rejects = cli_value(m->cli, "rejects"), *map = cli_value(m->cli, "map");
-	LuaOptions lua = { .workspace = m->cli->workspace };
 	ImportFormat format;
 	char delimiter;
 
@@ -246,7 +260,7 @@ static bool open_file(Import *m, Err *err)
 	m->ids = import_ids_new();
 	if (!choose_format(m->cli, &format, &delimiter, err))
 		return false;
-	if (map != NULL && !lua_map_open(&lua, map, &m->map, err))
+	if (map != NULL && !open_map(m, map, err))
 		return false;
 	m->reader = import_open(m->path, format, delimiter, err);
 	if (m->reader == NULL)

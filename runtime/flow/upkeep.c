@@ -14,7 +14,7 @@ struct Upkeep {
 	void *owner;
 	bool busy;
 	uint64_t partitions_ns; /* when they were looked at; 0: not yet */
-	int64_t sealed;         /* the frontier that was given last */
+	int64_t sealed;         /* the last id that has a seal */
 };
 
 static void on_warning(void *owner, PgRows *rows, const Err *err)
@@ -24,6 +24,15 @@ static void on_warning(void *owner, PgRows *rows, const Err *err)
 	pg_rows_free(rows);
 	if (err != NULL && err->kind != ERR_CONN)
 		u->fn(u->owner, false, err);
+}
+
+static void on_sealed(void *owner, PgRows *rows, const Err *err)
+{
+	Upkeep *u = owner;
+
+	if (err == NULL && pg_rows_count(rows) > 0)
+		u->sealed = pg_rows_i64(rows, 0, 0);
+	on_warning(owner, rows, err);
 }
 
 static void on_behind(void *owner, PgRows *rows, const Err *err)
@@ -64,9 +73,8 @@ void upkeep_tick(Upkeep *u, int64_t settled)
 		pg_conn_sync(u->conn, NULL, NULL);
 	}
 	if (settled - u->sealed >= SEAL_IDS) {
-		u->sealed = settled;
 		snprintf(upto, sizeof(upto), "%" PRId64, settled);
-		pg_conn_run(u->conn, SQL_SEAL, 1, params, on_warning, u);
+		pg_conn_run(u->conn, SQL_SEAL, 1, params, on_sealed, u);
 		pg_conn_sync(u->conn, NULL, NULL);
 	}
 	pg_conn_sync(u->conn, on_done, u);

@@ -346,7 +346,7 @@ describe("a projection", function()
       local ffi = require "ffi"
       local text = '["a\\u00e9\\n", 15e1]'
       s.ops.set_parked(s.handler, ffi.new("Str", { text, #text }), true)
-      local fx, why = s:run { { "t", "aé\n", data = { n = 150 } } }
+      local fx, why = s:run { { "t", "aé\n", data = '{"n":150}' } }
       assert(fx, message(why))
 
       assert.same({ 1, '["aé\\n",150]' }, { #fx.dead, fx.dead[1].key })
