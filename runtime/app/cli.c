@@ -7,10 +7,13 @@
 #include <sys/stat.h>
 
 static const Option general[] = {
-	{ "workspace", 'C', "DIR", ".", "the workspace: the folder that holds projections/, rules/, scripts/" },
-	{ "db", 0, "DSN", NULL, "the database, as a libpq conninfo or URI (default: DATABASE_URL, PG*)" },
+	{ "workspace", 'C', "DIR", ".",
+		"the workspace: the folder that holds projections/, rules/, scripts/" },
+	{ "db", 0, "DSN", NULL,
+		"the database, as a libpq conninfo or URI (default: DATABASE_URL, PG*)" },
 	{ "schema", 0, "NAME", "moonwake", "the schema that moonwake lives in" },
-	{ "admin-db", 0, "DSN", NULL, "the same database as its owner, for what needs the owner's rights" },
+	{ "admin-db", 0, "DSN", NULL,
+		"the same database as its owner, for what needs the owner's rights" },
 	{ "help", 'h', NULL, NULL, "what the command does, its options and examples" },
 	{ "version", 0, NULL, NULL, "the program's version" },
 	{ 0 },
@@ -60,7 +63,7 @@ bool cli_flag(const Cli *cli, const char *name)
 bool cli_int(const Cli *cli, const char *name, int64_t min, int64_t max, int64_t *out, Err *err)
 {
 	return options_int(&cli->options, name, min, max, out, err) ||
-		err_prefix(err, "%s", cli->command->name);
+	       err_prefix(err, "%s", cli->command->name);
 }
 
 void cli_catch_stop(Cli *cli)
@@ -110,17 +113,21 @@ static void heading(const char *text)
 
 static void show_help(const Cli *cli)
 {
-	printf("moonwake runs Lua projections and rules over an append-only event log in PostgreSQL.\n");
+	printf("moonwake runs Lua projections and rules over an append-only event log in "
+	       "PostgreSQL.\n");
 	printf("\nusage: moonwake [-C WORKSPACE] [--db DSN] COMMAND [options]\n");
 	heading("commands");
 	for (const Command *const *c = cli->commands; *c != NULL; c++)
 		printf("  %-14s %s\n", (*c)->name, (*c)->summary);
 	heading("options of every command");
 	show_options(general);
-	printf("\nThe database is what --db says, else DATABASE_URL, else PGHOST, PGDATABASE and their like,\n"
+	printf("\nThe database is what --db says, else DATABASE_URL, else PGHOST, PGDATABASE and "
+	       "their like,\n"
 	       "else the embedded server of a `moonwake dev` that runs in the workspace.\n"
-	       "NO_COLOR switches colours off. Exit code: 0 success, 1 the work failed, 2 wrong usage.\n"
-	       "\nStart with `moonwake init` and `moonwake dev`; `moonwake help COMMAND` has examples.\n");
+	       "NO_COLOR switches colours off. Exit code: 0 success, 1 the work failed, 2 wrong "
+	       "usage.\n"
+	       "\nStart with `moonwake init` and `moonwake dev`; `moonwake help COMMAND` has "
+	       "examples.\n");
 }
 
 static void show_command_help(const Command *c)
@@ -192,7 +199,8 @@ static int command_at(const Cli *cli, int argc, char **argv)
 
 static bool env_names_server(void)
 {
-	static const char *const names[] = { "PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGSERVICE" };
+	static const char *const names[] = { "PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE",
+		"PGSERVICE" };
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (getenv(names[i]) != NULL)
@@ -217,14 +225,17 @@ static bool settle(Cli *cli, Err *err)
 
 	cli->workspace = cli_value(cli, "workspace");
 	if (stat(cli->workspace, &st) != 0 || !S_ISDIR(st.st_mode))
-		return err_set(err, ERR_USAGE, "%s: no such folder (-C names the workspace)", cli->workspace);
+		return err_set(err, ERR_USAGE, "%s: no such folder (-C names the workspace)",
+			cli->workspace);
 	cli->target.dsn = choose_dsn(cli);
 	cli->target.schema = cli_value(cli, "schema");
 	cli->target.role = arena_printf(cli->arena, "moonwake %s", cli->command->name);
-	if (strspn(cli->target.schema, "abcdefghijklmnopqrstuvwxyz0123456789_") != strlen(cli->target.schema) ||
+	if (strspn(cli->target.schema, "abcdefghijklmnopqrstuvwxyz0123456789_") !=
+			strlen(cli->target.schema) ||
 		cli->target.schema[0] == '\0' || strlen(cli->target.schema) > 63)
 		return err_set(err, ERR_USAGE,
-			"option '--schema': a name has 1 to 63 lower-case letters, digits and underscores");
+			"option '--schema': a name has 1 to 63 lower-case letters, digits and "
+			"underscores");
 	cli->admin = cli->target;
 	cli->has_admin = cli_value(cli, "admin-db") != NULL;
 	if (cli->has_admin)
@@ -288,7 +299,8 @@ int cli_main(Cli *cli, int argc, char **argv)
 	cli->arena = arena_new(4096);
 	code = dispatch(cli, argc, argv);
 	if ((fflush(stdout) != 0 || ferror(stdout)) && code == EXIT_OK) {
-		err_set(&err, ERR_IO, "stdout: not everything could be written (is the disk full?)");
+		err_set(&err, ERR_IO,
+			"stdout: not everything could be written (is the disk full?)");
 		code = cli_fail(&err);
 	}
 	arena_free(cli->arena);

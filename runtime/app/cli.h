@@ -13,11 +13,11 @@ typedef struct Cli Cli;
 
 typedef struct {
 	const char *name;
-	const char *summary;    /* one line, lower case */
-	const char *usage;      /* the words after the name: "[FILE]"; "" for none */
-	const char *details;    /* paragraphs for `help NAME`; "" for none */
-	const Option *options;  /* its own; the general ones are always taken */
-	const char *examples;   /* lines, each indented by two */
+	const char *summary;   /* one line, lower case */
+	const char *usage;     /* the words after the name: "[FILE]"; "" for none */
+	const char *details;   /* paragraphs for `help NAME`; "" for none */
+	const Option *options; /* its own; the general ones are always taken */
+	const char *examples;  /* lines, each indented by two */
 	/* argv: the words that are not options. Returns the exit code. */
 	int (*run)(Cli *cli, int argc, char **argv);
 } Command;
@@ -28,10 +28,10 @@ struct Cli {
 	const Command *const *commands; /* ends with NULL */
 	const Command *command;
 	Options options;
-	Arena *arena;            /* lives as long as the program */
-	const char *workspace;   /* -C; "." otherwise */
-	PgTarget target;         /* --db, DATABASE_URL, PG*, or the workspace's running `dev` */
-	PgTarget admin;          /* --admin-db; the same as target where that was not given */
+	Arena *arena;          /* lives as long as the program */
+	const char *workspace; /* -C; "." otherwise */
+	PgTarget target;       /* --db, DATABASE_URL, PG*, or the workspace's running `dev` */
+	PgTarget admin;        /* --admin-db; the same as target where that was not given */
 	bool has_admin;
 	/* Set by SIGINT and SIGTERM once cli_catch_stop() was called; before that they end the program. */
 	const volatile sig_atomic_t *stop;
@@ -54,10 +54,13 @@ bool cli_int(const Cli *cli, const char *name, int64_t min, int64_t max, int64_t
 
 /* From here on Ctrl-C and SIGTERM only raise *cli->stop, and interrupt waiting system calls. */
 void cli_catch_stop(Cli *cli);
-static inline bool cli_stopped(const Cli *cli) { return *cli->stop != 0; }
+static inline bool cli_stopped(const Cli *cli)
+{
+	return *cli->stop != 0;
+}
 
 /* A path below the workspace, in cli->arena: "projections" -> "WORKSPACE/projections". */
 const char *cli_path(Cli *cli, const char *below);
 
-extern const Command cmd_init, cmd_dev, cmd_migrate, cmd_check, cmd_run, cmd_publish, cmd_import, cmd_tail,
-	cmd_status, cmd_rebuild, cmd_dead_letters, cmd_version;
+extern const Command cmd_init, cmd_dev, cmd_migrate, cmd_check, cmd_run, cmd_publish, cmd_import,
+	cmd_tail, cmd_status, cmd_rebuild, cmd_dead_letters, cmd_version;

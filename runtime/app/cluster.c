@@ -30,7 +30,7 @@ static void nap(int ms)
 static bool make_folder(const char *path, Err *err)
 {
 	return mkdir(path, 0755) == 0 || errno == EEXIST ||
-		err_set(err, ERR_IO, "%s: %s", path, strerror(errno));
+	       err_set(err, ERR_IO, "%s: %s", path, strerror(errno));
 }
 
 static void path_in(const char *workspace, const char *file, char *out, size_t size)
@@ -103,14 +103,16 @@ static bool make_cluster(const Cluster *c, const ServerUser *user, const char *p
 {
 	char fresh[600], program[1100];
 	char *const argv[] = { program, "-D", fresh, "-U", "postgres", "-A", "trust", "-E", "UTF8",
-		"--lc-collate=C", "--lc-ctype=C.UTF-8", "--lc-messages=C", "--no-instructions", NULL };
+		"--lc-collate=C", "--lc-ctype=C.UTF-8", "--lc-messages=C", "--no-instructions",
+		NULL };
 
 	snprintf(fresh, sizeof(fresh), "%s.new", c->data);
 	snprintf(program, sizeof(program), "%s/initdb", programs);
 	remove_tree(fresh);
 	if (!own_folder(fresh, user, err) || !server_execute(user, argv, c->log, err))
 		return false;
-	return rename(fresh, c->data) == 0 || err_set(err, ERR_IO, "%s: %s", c->data, strerror(errno));
+	return rename(fresh, c->data) == 0 ||
+	       err_set(err, ERR_IO, "%s: %s", c->data, strerror(errno));
 }
 
 /* What a killed command left behind. */
@@ -158,7 +160,8 @@ static bool stop_leftover(const Cluster *c, Err *err)
 		return true;
 	kill(pid, SIGQUIT);
 	return gone_within(pid, c->data, 5000) ||
-		err_set(err, ERR_IO, "cluster: a server from before (pid %d) does not stop", (int)pid);
+	       err_set(err, ERR_IO, "cluster: a server from before (pid %d) does not stop",
+		       (int)pid);
 }
 
 static void remove_socket(const char *folder)
@@ -215,7 +218,8 @@ static PgDb *open_database(const Cluster *c, const char *database, Err *err)
 	char dsn[160];
 	PgTarget target = { .dsn = dsn, .schema = "moonwake", .role = "moonwake dev" };
 
-	snprintf(dsn, sizeof(dsn), "postgresql://postgres@/%s?host=%s&port=5432", database, c->socket);
+	snprintf(dsn, sizeof(dsn), "postgresql://postgres@/%s?host=%s&port=5432", database,
+		c->socket);
 	return pg_db_open(&target, err);
 }
 
@@ -341,7 +345,8 @@ static bool start_or_join(Cluster *c, Err *err)
 			return true;
 		nap(100);
 	}
-	err_set(err, ERR_IO, "cluster: another command holds %s/.moonwake/lock, but no server answers",
+	err_set(err, ERR_IO,
+		"cluster: another command holds %s/.moonwake/lock, but no server answers",
 		c->workspace);
 	return err_hint(err, "stop it");
 }

@@ -8,14 +8,14 @@
 /* An embedded PostgreSQL: a private cluster in the workspace's .moonwake/ folder, reached by a unix socket
  * in a short folder under /tmp, alive as long as the command that started it. */
 typedef struct {
-	char data[512];        /* the cluster's folder */
-	char socket[64];       /* the socket's folder */
-	char admin_dsn[160];   /* as the superuser, who may do anything in here */
-	char run_dsn[160];     /* as moonwake_run, whom the migrations make */
-	char log[512];         /* the server's log */
+	char data[512];      /* the cluster's folder */
+	char socket[64];     /* the socket's folder */
+	char admin_dsn[160]; /* as the superuser, who may do anything in here */
+	char run_dsn[160];   /* as moonwake_run, whom the migrations make */
+	char log[512];       /* the server's log */
 	char workspace[400];
-	pid_t server;          /* 0: started by another command, which will also stop it */
-	bool owner;            /* this command started it */
+	pid_t server; /* 0: started by another command, which will also stop it */
+	bool owner;   /* this command started it */
 	int lock;
 } Cluster;
 

@@ -10,7 +10,8 @@
 #include <unistd.h>
 
 static const Option options[] = {
-	{ "shell", 0, "CMD", NULL, "run this shell command instead of the daemon, with DATABASE_URL set" },
+	{ "shell", 0, "CMD", NULL,
+		"run this shell command instead of the daemon, with DATABASE_URL set" },
 	{ "until-caught-up", 0, NULL, NULL, "end when everything that is in the log is handled" },
 	{ "quiet", 'q', NULL, NULL, "only warnings and errors" },
 	{ 0 },
@@ -18,7 +19,9 @@ static const Option options[] = {
 
 static bool migrate(Cli *cli, const Cluster *cluster, Err *err)
 {
-	PgTarget target = { .dsn = cluster->admin_dsn, .schema = cli->target.schema, .role = cli->target.role };
+	PgTarget target = {
+		.dsn = cluster->admin_dsn, .schema = cli->target.schema, .role = cli->target.role
+	};
 	MigrateOptions how = { 0 };
 	size_t applied;
 	PgDb *db = pg_db_open(&target, err);
@@ -79,7 +82,9 @@ static int run_child(Cli *cli, const Cluster *cluster, char **argv)
 static int run_daemon(Cli *cli, const Cluster *cluster)
 {
 	DaemonOptions how = daemon_defaults();
-	PgTarget target = { .dsn = cluster->run_dsn, .schema = cli->target.schema, .role = cli->target.role };
+	PgTarget target = {
+		.dsn = cluster->run_dsn, .schema = cli->target.schema, .role = cli->target.role
+	};
 
 	how.supervise = true;
 	how.quiet = cli_flag(cli, "quiet");
@@ -99,7 +104,8 @@ static int run_in_cluster(Cli *cli, const Cluster *cluster, int argc, char **arg
 	if (!migrate(cli, cluster, &err))
 		return cli_fail(&err);
 	if (!cli_flag(cli, "quiet"))
-		fprintf(stderr, "moonwake: dev: the database is DATABASE_URL='%s'\n", cluster->admin_dsn);
+		fprintf(stderr, "moonwake: dev: the database is DATABASE_URL='%s'\n",
+			cluster->admin_dsn);
 	if (cli_stopped(cli))
 		return EXIT_OK;
 	if (shell != NULL)
@@ -128,14 +134,20 @@ const Command cmd_dev = {
 	.name = "dev",
 	.summary = "run everything with an embedded PostgreSQL: no server, no configuration",
 	.usage = "[-- CMD ARGS…]",
-	.details = "Starts a private PostgreSQL cluster that lies in the workspace's .moonwake/ folder (made at the first time),\n"
-		   "brings its schema up to date, runs the workspace's scripts as `moonwake run` does, and stops the cluster\n"
-		   "at the end. While it runs, other moonwake commands in the same workspace use its database. With a\n"
-		   "command, that is run instead of the daemon, with DATABASE_URL and PGHOST … set. As root the server runs\n"
-		   "as the user postgres; where that cannot reach the workspace, the cluster is in /var/lib/moonwake.",
+	.details = "Starts a private PostgreSQL cluster that lies in the workspace's .moonwake/ "
+		   "folder (made at the first time),\n"
+		   "brings its schema up to date, runs the workspace's scripts as `moonwake run` "
+		   "does, and stops the cluster\n"
+		   "at the end. While it runs, other moonwake commands in the same workspace use "
+		   "its database. With a\n"
+		   "command, that is run instead of the daemon, with DATABASE_URL and PGHOST … "
+		   "set. As root the server runs\n"
+		   "as the user postgres; where that cannot reach the workspace, the cluster is in "
+		   "/var/lib/moonwake.",
 	.options = options,
 	.examples = "  moonwake dev\n"
 		    "  moonwake dev -- psql\n"
-		    "  moonwake dev --shell 'moonwake import events.ndjson && moonwake run --until-caught-up'",
+		    "  moonwake dev --shell 'moonwake import events.ndjson && moonwake run "
+		    "--until-caught-up'",
 	.run = run,
 };

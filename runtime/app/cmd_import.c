@@ -7,14 +7,21 @@
 #include "base/json.h"
 #include "lua/lua_map.h"
 
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 static const Option options[] = {
-	{ "map", 0, "FILE.lua", NULL, "a script that returns function(record) -> event, or nil to skip the record" },
-	{ "format", 0, "NAME", NULL, "ndjson, csv or cloudevents; otherwise told by the name or the first bytes" },
-	{ "delimiter", 0, "CHAR", NULL, "what stands between the fields of a CSV file (default: a comma; .tsv: a tab)" },
+	{ "map", 0, "FILE.lua", NULL,
+		"a script that returns function(record) -> event, or nil to skip the record" },
+	{ "format", 0, "NAME", NULL,
+		"ndjson, csv or cloudevents; otherwise told by the name or the first bytes" },
+	{ "delimiter", 0, "CHAR", NULL,
+		"what stands between the fields of a CSV file (default: a comma; .tsv: a tab)" },
 	{ "aggregate-type", 0, "NAME", "cloudevent", "the aggregate_type of CloudEvents" },
-	{ "rejects", 0, "FILE", NULL, "where rejected records are kept (default: FILE.rejects.ndjson)" },
+	{ "rejects", 0, "FILE", NULL,
+		"where rejected records are kept (default: FILE.rejects.ndjson)" },
 	{ "dry-run", 0, NULL, NULL, "print the events and append nothing" },
 	{ "json", 0, NULL, NULL, "the summary as one JSON object" },
 	{ 0 },
@@ -33,7 +40,7 @@ typedef struct {
 	Progress progress;
 	Buf event, identified;
 	int64_t records, appended, existing, skipped, line;
-	bool lost;     /* a rejected record could not be kept: `why` */
+	bool lost; /* a rejected record could not be kept: `why` */
 	Err why;
 } Import;
 
@@ -82,7 +89,8 @@ static bool map_record(Import *m, Str record, Err *err)
 	if (m->map != NULL)
 		return lua_map_call(m->map, record, &m->event, err);
 	if (import_format(m->reader) == IMPORT_CLOUDEVENTS)
-		return import_cloudevent(record, cli_value(m->cli, "aggregate-type"), &m->event, err);
+		return import_cloudevent(
+			record, cli_value(m->cli, "aggregate-type"), &m->event, err);
 	buf_add(&m->event, record.s, record.len);
 	return true;
 }
@@ -181,10 +189,13 @@ static void show_json(const Import *m, double seconds)
 
 	buf_adds(&text, "{\"file\":");
 	json_add_string(&text, json_utf8(str_from(m->path), NULL) ? str_from(m->path) : STR("?"));
-	buf_addf(&text, ",\"records\":%lld,\"appended\":%lld,\"existing\":%lld,\"skipped\":%lld,\"rejected\":%lld",
-		(long long)m->records, (long long)m->appended, (long long)m->existing, (long long)m->skipped,
-		(long long)import_rejects_count(m->rejects));
-	buf_addf(&text, ",\"stopped\":%s,\"seconds\":%.3f}", cli_stopped(m->cli) ? "true" : "false", seconds);
+	buf_addf(&text,
+		",\"records\":%lld,\"appended\":%lld,\"existing\":%lld,\"skipped\":%lld,"
+		"\"rejected\":%lld",
+		(long long)m->records, (long long)m->appended, (long long)m->existing,
+		(long long)m->skipped, (long long)import_rejects_count(m->rejects));
+	buf_addf(&text, ",\"stopped\":%s,\"seconds\":%.3f}", cli_stopped(m->cli) ? "true" : "false",
+		seconds);
 	puts(text.s);
 	buf_free(&text);
 }
@@ -199,16 +210,19 @@ static void show_summary(const Import *m)
 		show_json(m, seconds);
 		return;
 	}
-	fprintf(out, "%s: %s records: %s events %s, %s already there, %s skipped, %s rejected", m->path,
-		term_count(m->records, a), term_count(m->appended, b), m->to == NULL ? "made" : "appended",
-		term_count(m->existing, c), term_count(m->skipped, d),
-		term_count(import_rejects_count(m->rejects), e));
+	fprintf(out, "%s: %s records: %s events %s, %s already there, %s skipped, %s rejected",
+		m->path, term_count(m->records, a), term_count(m->appended, b),
+		m->to == NULL ? "made" : "appended", term_count(m->existing, c),
+		term_count(m->skipped, d), term_count(import_rejects_count(m->rejects), e));
 	fprintf(out, " in %.1f s (%s records/s)\n", seconds,
 		term_count((int64_t)((double)m->records / (seconds > 0.001 ? seconds : 0.001)), a));
 	if (import_rejects_count(m->rejects) > 0)
-		fprintf(out, "%s: the rejected records are in %s\n", m->path, import_rejects_path(m->rejects));
+		fprintf(out, "%s: the rejected records are in %s\n", m->path,
+			import_rejects_path(m->rejects));
 	if (cli_stopped(m->cli))
-		fprintf(stderr, "moonwake: %s: stopped behind line %lld (the same command goes on from there)\n",
+		fprintf(stderr,
+			"moonwake: %s: stopped behind line %lld (the same command goes on from "
+			"there)\n",
 			m->path, (long long)m->line);
 }
 
@@ -225,26 +239,48 @@ static bool choose_format(const Cli *cli, ImportFormat *format, char *delimiter,
 		if (strcmp(name, names[i]) == 0)
 			*format = (ImportFormat)i;
 	if (name != NULL && *format == IMPORT_AUTO)
-		return err_set(err, ERR_USAGE, "import: unknown format '%.40s' (ndjson, csv or cloudevents)", name);
+		return err_set(err, ERR_USAGE,
+			"import: unknown format '%.40s' (ndjson, csv or cloudevents)", name);
 	if (between != NULL && strcmp(between, "\\t") == 0)
 		between = "\t";
 	if (between != NULL && (strlen(between) != 1 || strchr("\"\r\n", between[0]) != NULL))
-		return err_set(err, ERR_USAGE, "import: a delimiter is one character, and no quote");
+		return err_set(
+			err, ERR_USAGE, "import: a delimiter is one character, and no quote");
 	*delimiter = between != NULL ? between[0] : 0;
 	return true;
 }
 
-/* A map's path counts from the workspace, and where there is no such file from the current folder. Outside of the
- * workspace its own folder takes that part. */
+/* The length of the folder above `path` that has scripts/lib, as a workspace does; else of the file's own. */
+static size_t workspace_of(Import *m, const char *path)
+{
+	size_t own = (size_t)(strrchr(path, '/') - path);
+
+	for (size_t n = own; n > 0; n--) {
+		const char *lib = arena_printf(m->cli->arena, "%.*s/scripts/lib", (int)n, path);
+
+		if (path[n] == '/' && access(lib, X_OK) == 0)
+			return n;
+	}
+	return own > 0 ? own : 1;
+}
+
+/* A map's path counts from the workspace, and where there is no such file from the current folder. One from
+ * elsewhere brings the modules of its own workspace. */
 static bool open_map(Import *m, const char *path, Err *err)
 {
 	LuaOptions lua = { .workspace = m->cli->workspace };
-	const char *slash = strrchr(path, '/'), *inside = arena_printf(m->cli->arena, "%s/%s", lua.workspace, path);
+	const char *inside = arena_printf(m->cli->arena, "%s/%s", lua.workspace, path);
+	char real[PATH_MAX];
+	size_t n;
 
 	if (path[0] != '/' && access(inside, F_OK) == 0)
 		return lua_map_open(&lua, path, &m->map, err);
-	lua.workspace = slash == NULL ? "." : arena_printf(m->cli->arena, "%.*s", (int)(slash - path) + 1, path);
-	return lua_map_open(&lua, slash == NULL ? path : slash + 1, &m->map, err);
+	if (realpath(path, real) == NULL)
+		return err_set(
+			err, ERR_USAGE, "%s: %s (--map names a Lua script)", path, strerror(errno));
+	n = workspace_of(m, real);
+	lua.workspace = arena_printf(m->cli->arena, "%.*s", (int)n, real);
+	return lua_map_open(&lua, real + n + (real[n] == '/'), &m->map, err);
 }
 
 static bool open_file(Import *m, Err *err)
@@ -266,7 +302,9 @@ static bool open_file(Import *m, Err *err)
 	if (m->reader == NULL)
 		return false;
 	if (import_format(m->reader) == IMPORT_CSV && map == NULL) {
-		err_set(err, ERR_USAGE, "%s: a CSV file needs --map FILE.lua to say what its records mean", m->path);
+		err_set(err, ERR_USAGE,
+			"%s: a CSV file needs --map FILE.lua to say what its records mean",
+			m->path);
 		return err_hint(err, "see moonwake help import");
 	}
 	return true;
@@ -291,8 +329,11 @@ static bool close_file(Import *m, bool ok, Err *err)
 static int import_file(Cli *cli, const char *path)
 {
 	Import m = { .cli = cli, .path = path };
-	PublisherOptions how = { .repeatable = true, .published = on_published, .refused = on_refused,
-		.stopped = on_stopped, .owner = &m };
+	PublisherOptions how = { .repeatable = true,
+		.published = on_published,
+		.refused = on_refused,
+		.stopped = on_stopped,
+		.owner = &m };
 	int64_t rejected;
 	Err err;
 	bool ok = open_file(&m, &err);
@@ -333,16 +374,25 @@ const Command cmd_import = {
 	.name = "import",
 	.summary = "append the records of files as events",
 	.usage = "FILE…",
-	.details = "Reads NDJSON, CSV (the first row names the fields) and CloudEvents 1.0 JSON (one, a batch, or one a\n"
-		   "line), plain or gzip. Without a map, a record of NDJSON is an event as `publish -` takes it, and a\n"
-		   "CloudEvent is mapped: type -> event_type, subject (else source) -> aggregate_id, source, time ->\n"
-		   "occurred_at, data, correlationid -> correlation_id, source and id -> event_id, and all other\n"
-		   "attributes -> metadata. With --map, a Lua script decides: it returns function(record) -> { event_type =,\n"
-		   "aggregate_type =, aggregate_id =, data =, occurred_at =, … } or nil; a CSV record is a table of strings.\n"
+	.details = "Reads NDJSON, CSV (the first row names the fields) and CloudEvents 1.0 JSON "
+		   "(one, a batch, or one a\n"
+		   "line), plain or gzip. Without a map, a record of NDJSON is an event as "
+		   "`publish -` takes it, and a\n"
+		   "CloudEvent is mapped: type -> event_type, subject (else source) -> "
+		   "aggregate_id, source, time ->\n"
+		   "occurred_at, data, correlationid -> correlation_id, source and id -> event_id, "
+		   "and all other\n"
+		   "attributes -> metadata. With --map, a Lua script decides: it returns "
+		   "function(record) -> { event_type =,\n"
+		   "aggregate_type =, aggregate_id =, data =, occurred_at =, … } or nil; a CSV "
+		   "record is a table of strings.\n"
 		   "\n"
-		   "An event without an event_id gets one that is derived from the record, so that the same file imported\n"
-		   "again adds nothing: after Ctrl-C or a failure the same command goes on where it stood. Records that\n"
-		   "cannot be read or are refused are reported with their line and kept in FILE.rejects.ndjson; the exit\n"
+		   "An event without an event_id gets one that is derived from the record, so that "
+		   "the same file imported\n"
+		   "again adds nothing: after Ctrl-C or a failure the same command goes on where "
+		   "it stood. Records that\n"
+		   "cannot be read or are refused are reported with their line and kept in "
+		   "FILE.rejects.ndjson; the exit\n"
 		   "code is then 1.",
 	.options = options,
 	.examples = "  moonwake import events.ndjson.gz\n"

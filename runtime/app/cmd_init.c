@@ -14,40 +14,47 @@ static const Option options[] = {
 	{ 0 },
 };
 
-static const char projection_text[] =
-	"-- One row for each aggregate: how many events it had, the first, the last, and what the last one was.\n"
-	"-- The table is moonwake.activity. Save this file while `moonwake dev` or `moonwake run` is running, and it is\n"
-	"-- loaded again; raise `version` when the meaning changes, and the table is built anew from the whole log.\n"
-	"projection \"activity\" {\n"
-	"  version = 1,\n"
-	"\n"
-	"  -- Which row an event belongs to: paths of the event. (The default is \"aggregate_id\".)\n"
-	"  key = { \"aggregate_type\", \"aggregate_id\" },\n"
-	"\n"
-	"  -- The row's columns beside the key. Without `columns` there is one JSON document for each key.\n"
-	"  columns = {\n"
-	"    events     = \"bigint default 0\",\n"
-	"    first_seen = \"timestamptz\",\n"
-	"    last_seen  = \"timestamptz\",\n"
-	"    last_type  = \"text\",\n"
-	"  },\n"
-	"\n"
-	"  -- Event type -> what it does to the row. \"*\" takes all types; \"order.*\" all that begin so; an exact type\n"
-	"  -- wins over both. What the publisher sent is event.data; `return delete` removes the row.\n"
-	"  on = {\n"
-	"    [\"*\"] = function(row, event)\n"
-	"      row.events = row.events + 1\n"
-	"      row.first_seen = row.first_seen or event.occurred_at\n"
-	"      row.last_seen = event.occurred_at\n"
-	"      row.last_type = event.type\n"
-	"    end,\n"
-	"  },\n"
-	"}\n";
+static const char projection_text[] = "-- One row for each aggregate: how many events it had, the "
+				      "first, the last, and what the last one was.\n"
+				      "-- The table is moonwake.activity. Save this file while "
+				      "`moonwake dev` or `moonwake run` is running, and it is\n"
+				      "-- loaded again; raise `version` when the meaning changes, "
+				      "and the table is built anew from the whole log.\n"
+				      "projection \"activity\" {\n"
+				      "  version = 1,\n"
+				      "\n"
+				      "  -- Which row an event belongs to: paths of the event. "
+				      "(The default is \"aggregate_id\".)\n"
+				      "  key = { \"aggregate_type\", \"aggregate_id\" },\n"
+				      "\n"
+				      "  -- The row's columns beside the key. Without `columns` "
+				      "there is one JSON document for each key.\n"
+				      "  columns = {\n"
+				      "    events     = \"bigint default 0\",\n"
+				      "    first_seen = \"timestamptz\",\n"
+				      "    last_seen  = \"timestamptz\",\n"
+				      "    last_type  = \"text\",\n"
+				      "  },\n"
+				      "\n"
+				      "  -- Event type -> what it does to the row. \"*\" takes all "
+				      "types; \"order.*\" all that begin so; an exact type\n"
+				      "  -- wins over both. What the publisher sent is event.data; "
+				      "`return delete` removes the row.\n"
+				      "  on = {\n"
+				      "    [\"*\"] = function(row, event)\n"
+				      "      row.events = row.events + 1\n"
+				      "      row.first_seen = row.first_seen or event.occurred_at\n"
+				      "      row.last_seen = event.occurred_at\n"
+				      "      row.last_type = event.type\n"
+				      "    end,\n"
+				      "  },\n"
+				      "}\n";
 
 static const char readme_text[] =
 	"# A moonwake workspace\n"
 	"\n"
-	"    moonwake dev                   # an embedded PostgreSQL, and the projections of this folder, live\n"
+	"    moonwake dev                   # an embedded PostgreSQL, and the projections of this "
+	"folder, live\n"
 	"    moonwake publish order.paid order o-1 '{\"cents\":1250}'      # in another terminal\n"
 	"    moonwake tail                  # the events\n"
 	"    moonwake status                # how far each projection has come\n"
@@ -58,7 +65,8 @@ static const char readme_text[] =
 	"- `scripts/lib/`: modules that scripts `require`\n"
 	"- `spec/`: your specs\n"
 	"\n"
-	"`moonwake check` loads all scripts and says what is wrong with them. With a server of your own: set\n"
+	"`moonwake check` loads all scripts and says what is wrong with them. With a server of "
+	"your own: set\n"
 	"DATABASE_URL, then `moonwake migrate` once, then `moonwake run`.\n";
 
 typedef struct {
@@ -131,7 +139,8 @@ static bool make_file(Cli *cli, const char *folder, const char *name, const char
 /* Where this program's stubs for editors are: beside an installed program, or in its source tree. */
 static const char *find_stubs(Arena *arena)
 {
-	static const char *const places[] = { "../share/moonwake/meta", "../runtime/meta", "../../runtime/meta" };
+	static const char *const places[] = { "../share/moonwake/meta", "../runtime/meta",
+		"../../runtime/meta" };
 	char program[PATH_MAX], path[PATH_MAX + 64], real[PATH_MAX];
 	ssize_t n = readlink("/proc/self/exe", program, sizeof(program) - 1);
 	char *slash;
@@ -167,7 +176,8 @@ static bool make_workspace(Cli *cli, const char *folder, Err *err)
 
 	for (size_t i = 0; ok && i < sizeof(parts) / sizeof(parts[0]); i++) {
 		if (parts[i].text == NULL)
-			ok = make_folder(arena_printf(cli->arena, "%s/%s", folder, parts[i].path), err);
+			ok = make_folder(
+				arena_printf(cli->arena, "%s/%s", folder, parts[i].path), err);
 		else
 			ok = make_file(cli, folder, parts[i].path, parts[i].text, err);
 	}
@@ -187,7 +197,8 @@ static int run(Cli *cli, int argc, char **argv)
 	if (!make_workspace(cli, folder, &err))
 		return cli_fail(&err);
 	if (!cli_flag(cli, "json"))
-		printf("\nnext: %s%s%smoonwake dev\n", here ? "" : "cd ", here ? "" : folder, here ? "" : " && ");
+		printf("\nnext: %s%s%smoonwake dev\n", here ? "" : "cd ", here ? "" : folder,
+			here ? "" : " && ");
 	return EXIT_OK;
 }
 
@@ -195,7 +206,8 @@ const Command cmd_init = {
 	.name = "init",
 	.summary = "make a workspace that works at once",
 	.usage = "[FOLDER]",
-	.details = "Writes a first projection, the folders of a workspace, and the settings that make an editor know the words\n"
+	.details = "Writes a first projection, the folders of a workspace, and the settings that "
+		   "make an editor know the words\n"
 		   "of the language. Files that are there are kept as they are.",
 	.options = options,
 	.examples = "  moonwake init\n"

@@ -14,7 +14,8 @@ static void report(void *owner, MigrateStep step, const SqlMigration *m)
 	const char *word = step == MIGRATE_PENDING ? "pending" : "applied";
 
 	if (cli_flag(cli, "json"))
-		printf("{\"migration\":\"%s\",\"number\":%d,\"state\":\"%s\"}\n", m->name, m->number, word);
+		printf("{\"migration\":\"%s\",\"number\":%d,\"state\":\"%s\"}\n", m->name,
+			m->number, word);
 	else
 		printf("%s %s\n", word, m->name);
 	fflush(stdout);
@@ -29,9 +30,11 @@ static void summary(const Cli *cli, size_t n, bool dry_run)
 	if (n == 0)
 		printf("schema %s is up to date (%zu migrations)\n", cli->admin.schema, all);
 	else if (dry_run)
-		printf("%zu of %zu migrations would be applied to schema %s\n", n, all, cli->admin.schema);
+		printf("%zu of %zu migrations would be applied to schema %s\n", n, all,
+			cli->admin.schema);
 	else
-		printf("schema %s is installed (%zu of %zu migrations applied now)\n", cli->admin.schema, n, all);
+		printf("schema %s is installed (%zu of %zu migrations applied now)\n",
+			cli->admin.schema, n, all);
 }
 
 static void on_notice(void *owner, const char *text)
@@ -45,7 +48,9 @@ static void on_notice(void *owner, const char *text)
 
 static int run(Cli *cli, int argc, char **argv)
 {
-	MigrateOptions how = { .dry_run = cli_flag(cli, "dry-run"), .report = report, .owner = cli };
+	MigrateOptions how = {
+		.dry_run = cli_flag(cli, "dry-run"), .report = report, .owner = cli
+	};
 	size_t applied = 0;
 	PgDb *db;
 	bool ok;
@@ -70,9 +75,12 @@ const Command cmd_migrate = {
 	.name = "migrate",
 	.summary = "install or upgrade the schema in the database",
 	.usage = "",
-	.details = "Applies the schema's migrations that the database does not have yet: in order, each in a\n"
-		   "transaction of its own, one migrate at a time. Doing it twice does nothing. It needs the rights\n"
-		   "of a superuser, or of the database's owner with CREATEROLE; --admin-db names such a connection.",
+	.details = "Applies the schema's migrations that the database does not have yet: in order, "
+		   "each in a\n"
+		   "transaction of its own, one migrate at a time. Doing it twice does nothing. It "
+		   "needs the rights\n"
+		   "of a superuser, or of the database's owner with CREATEROLE; --admin-db names "
+		   "such a connection.",
 	.options = options,
 	.examples = "  moonwake migrate --db postgresql://postgres@localhost/fleet\n"
 		    "  moonwake migrate --dry-run",

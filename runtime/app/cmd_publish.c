@@ -8,8 +8,10 @@
 enum { LINE_LIMIT = 16 * 1024 * 1024 };
 
 static const Option options[] = {
-	{ "event-id", 0, "UUID", NULL, "the event's id; publishing the same id again appends nothing" },
-	{ "expected-version", 0, "N", NULL, "append only if the aggregate stands at version N (0: it is new)" },
+	{ "event-id", 0, "UUID", NULL,
+		"the event's id; publishing the same id again appends nothing" },
+	{ "expected-version", 0, "N", NULL,
+		"append only if the aggregate stands at version N (0: it is new)" },
 	{ "schema-version", 0, "N", NULL, "the version of the shape of DATA" },
 	{ "occurred-at", 0, "TIME", NULL, "when it happened, ISO 8601; otherwise now" },
 	{ "metadata", 0, "JSON", NULL, "what is not part of the fact itself" },
@@ -37,12 +39,14 @@ static void on_published(void *owner, const Published *e)
 
 	*(e->appended ? &p->appended : &p->existing) += 1;
 	if (cli_flag(p->cli, "json"))
-		printf("{\"line\":%lld,\"id\":%lld,\"event_id\":\"%s\",\"version\":%lld,\"appended\":%s}\n",
+		printf("{\"line\":%lld,\"id\":%lld,\"event_id\":\"%s\",\"version\":%lld,"
+		       "\"appended\":%s}\n",
 			(long long)e->line, (long long)e->id, e->event_id, (long long)e->version,
 			e->appended ? "true" : "false");
 	else if (!p->many)
-		printf("%s %lld (event_id %s, version %lld)\n", e->appended ? "event" : "already there: event",
-			(long long)e->id, e->event_id, (long long)e->version);
+		printf("%s %lld (event_id %s, version %lld)\n",
+			e->appended ? "event" : "already there: event", (long long)e->id,
+			e->event_id, (long long)e->version);
 }
 
 static void on_refused(void *owner, int64_t line, Str raw, const Err *err)
@@ -108,19 +112,21 @@ static bool add_int(Buf *out, const Cli *cli, const char *key, const char *optio
 
 static bool make_event(const Cli *cli, int argc, char **argv, Buf *out, Err *err)
 {
-	static const char *const texts[][2] = { { "event_id", "event-id" }, { "occurred_at", "occurred-at" },
-		{ "source", "source" }, { "correlation_id", "correlation" }, { "causation_id", "causation" },
-		{ "actor_type", "actor-type" }, { "actor_id", "actor-id" }, { "severity", "severity" },
-		{ "impact", "impact" } };
+	static const char *const texts[][2] = { { "event_id", "event-id" },
+		{ "occurred_at", "occurred-at" }, { "source", "source" },
+		{ "correlation_id", "correlation" }, { "causation_id", "causation" },
+		{ "actor_type", "actor-type" }, { "actor_id", "actor-id" },
+		{ "severity", "severity" }, { "impact", "impact" } };
 	bool ok;
 
 	buf_addc(out, '{');
-	ok = add_text(out, "event_type", argv[0], err) && add_text(out, "aggregate_type", argv[1], err) &&
-		add_text(out, "aggregate_id", argv[2], err) &&
-		add_json(out, "data", argc > 3 ? argv[3] : "{}", err) &&
-		add_json(out, "metadata", cli_value(cli, "metadata"), err) &&
-		add_int(out, cli, "expected_version", "expected-version", err) &&
-		add_int(out, cli, "schema_version", "schema-version", err);
+	ok = add_text(out, "event_type", argv[0], err) &&
+	     add_text(out, "aggregate_type", argv[1], err) &&
+	     add_text(out, "aggregate_id", argv[2], err) &&
+	     add_json(out, "data", argc > 3 ? argv[3] : "{}", err) &&
+	     add_json(out, "metadata", cli_value(cli, "metadata"), err) &&
+	     add_int(out, cli, "expected_version", "expected-version", err) &&
+	     add_int(out, cli, "schema_version", "schema-version", err);
 	for (size_t i = 0; ok && i < sizeof(texts) / sizeof(texts[0]); i++)
 		ok = add_text(out, texts[i][0], cli_value(cli, texts[i][1]), err);
 	buf_addc(out, '}');
@@ -131,7 +137,7 @@ static bool publish_words(Publish *p, Publisher *to, int argc, char **argv, Err 
 {
 	Buf event = { 0 };
 	bool ok = make_event(p->cli, argc, argv, &event, err) &&
-		publisher_add(to, 1, buf_str(&event), STR(""), err);
+		  publisher_add(to, 1, buf_str(&event), STR(""), err);
 
 	buf_free(&event);
 	return ok;
@@ -215,8 +221,11 @@ static void summary(const Publish *p)
 
 static int publish(Publish *p, int argc, char **argv)
 {
-	PublisherOptions how = { .atomic = cli_flag(p->cli, "atomic"), .published = on_published,
-		.refused = on_refused, .stopped = on_stopped, .owner = p };
+	PublisherOptions how = { .atomic = cli_flag(p->cli, "atomic"),
+		.published = on_published,
+		.refused = on_refused,
+		.stopped = on_stopped,
+		.owner = p };
 	Err err;
 	Publisher *to = publisher_open(&p->cli->target, &how, &err);
 	bool ok = to != NULL && migrate_check(publisher_db(to), &err);
@@ -240,7 +249,8 @@ static int run(Cli *cli, int argc, char **argv)
 	Publish p = { .cli = cli, .many = argc == 1 && strcmp(argv[0], "-") == 0 };
 
 	if (!p.many && (argc < 3 || argc > 4))
-		return cli_usage(cli, "needs TYPE AGGREGATE_TYPE AGGREGATE_ID [DATA], or - for lines on standard input");
+		return cli_usage(cli, "needs TYPE AGGREGATE_TYPE AGGREGATE_ID [DATA], or - for "
+				      "lines on standard input");
 	cli_catch_stop(cli);
 	return publish(&p, argc, argv);
 }
@@ -249,15 +259,20 @@ const Command cmd_publish = {
 	.name = "publish",
 	.summary = "append one event, or many from standard input",
 	.usage = "TYPE AGGREGATE_TYPE AGGREGATE_ID [DATA] | -",
-	.details = "With `-`, each line of standard input (plain or gzip) is a JSON object with the members event_type,\n"
-		   "aggregate_type, aggregate_id, and as far as wanted data, metadata, event_id, expected_version,\n"
-		   "schema_version, occurred_at, source, correlation_id, causation_id, actor_type, actor_id, severity,\n"
-		   "impact. A line that is refused is reported with its number and does not stop the others, unless\n"
+	.details = "With `-`, each line of standard input (plain or gzip) is a JSON object with "
+		   "the members event_type,\n"
+		   "aggregate_type, aggregate_id, and as far as wanted data, metadata, event_id, "
+		   "expected_version,\n"
+		   "schema_version, occurred_at, source, correlation_id, causation_id, actor_type, "
+		   "actor_id, severity,\n"
+		   "impact. A line that is refused is reported with its number and does not stop "
+		   "the others, unless\n"
 		   "--atomic is given; the exit code is then 1.",
 	.options = options,
-	.examples = "  moonwake publish device.online device dev-1 '{\"ip\":\"10.0.0.7\"}'\n"
-		    "  moonwake publish order.paid order o-17 '{\"cents\":1250}' --expected-version 2\n"
-		    "  moonwake publish - < events.ndjson\n"
-		    "  zcat events.ndjson.gz | moonwake publish --atomic --json -",
+	.examples =
+		"  moonwake publish device.online device dev-1 '{\"ip\":\"10.0.0.7\"}'\n"
+		"  moonwake publish order.paid order o-17 '{\"cents\":1250}' --expected-version 2\n"
+		"  moonwake publish - < events.ndjson\n"
+		"  zcat events.ndjson.gz | moonwake publish --atomic --json -",
 	.run = run,
 };

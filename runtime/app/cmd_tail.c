@@ -7,8 +7,10 @@
 
 static const Option options[] = {
 	{ "lines", 'n', "N", "10", "begin with the last N events" },
-	{ "from", 0, "WHERE", NULL, "begin with the event of this id, or at `start`, or with what comes `now`" },
-	{ "types", 0, "LIST", "", "only these event types, comma-separated; * stands for any characters" },
+	{ "from", 0, "WHERE", NULL,
+		"begin with the event of this id, or at `start`, or with what comes `now`" },
+	{ "types", 0, "LIST", "",
+		"only these event types, comma-separated; * stands for any characters" },
 	{ "no-follow", 0, NULL, NULL, "end after the last event there is" },
 	{ "json", 0, NULL, NULL, "one JSON object per event" },
 	{ 0 },
@@ -88,7 +90,8 @@ static bool check_words(const Cli *cli, Err *err)
 		return true;
 	n = strtoll(from, &end, 10);
 	return (end != from && *end == '\0' && n > 0) ||
-		err_set(err, ERR_USAGE, "tail: --from takes an event's id, `start` or `now`, not '%.40s'", from);
+	       err_set(err, ERR_USAGE,
+		       "tail: --from takes an event's id, `start` or `now`, not '%.40s'", from);
 }
 
 /* Prints one page; *more: there may be another right behind it. */
@@ -160,7 +163,8 @@ static bool wait_for_server(Tail *t, const Err *err)
 	if (!t->placed || err->kind != ERR_CONN || cli_stopped(t->cli))
 		return false;
 	if (!t->lost)
-		fprintf(stderr, "moonwake: tail: the connection was lost; waiting for the server\n");
+		fprintf(stderr,
+			"moonwake: tail: the connection was lost; waiting for the server\n");
 	t->lost = true;
 	usleep(500000);
 	return true;
@@ -190,7 +194,8 @@ const Command cmd_tail = {
 	.name = "tail",
 	.summary = "print events as they are appended",
 	.usage = "",
-	.details = "Only settled events are shown, in the order of their ids, none twice and none left out. Ctrl-C ends it;\n"
+	.details = "Only settled events are shown, in the order of their ids, none twice and none "
+		   "left out. Ctrl-C ends it;\n"
 		   "a server that goes away is waited for.",
 	.options = options,
 	.examples = "  moonwake tail\n"

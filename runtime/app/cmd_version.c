@@ -19,7 +19,8 @@ static int run(Cli *cli, int argc, char **argv)
 		printf("{\"version\":\"%s\",\"migrations\":%zu,\"newest_migration\":\"%s\"}\n",
 			MOONWAKE_VERSION, n, schema);
 	else
-		printf("moonwake %s (%zu migrations, the newest is %s)\n", MOONWAKE_VERSION, n, schema);
+		printf("moonwake %s (%zu migrations, the newest is %s)\n", MOONWAKE_VERSION, n,
+			schema);
 	return EXIT_OK;
 }
 

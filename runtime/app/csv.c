@@ -12,14 +12,14 @@ struct Csv {
 	Lines *lines;
 	struct csv_parser parser;
 	char delimiter;
-	Buf heads;      /* each head as `"name":`, NUL after each */
+	Buf heads; /* each head as `"name":`, NUL after each */
 	size_t nheads;
-	Buf fields;     /* the record's fields, NUL after each */
-	Buf sizes;      /* size_t of each field */
+	Buf fields; /* the record's fields, NUL after each */
+	Buf sizes;  /* size_t of each field */
 	size_t nfields;
 	bool complete;
-	Buf raw;        /* the record's lines, each with its \n */
-	Buf again;      /* lines of a broken record that are read once more, from `again_at` on */
+	Buf raw;   /* the record's lines, each with its \n */
+	Buf again; /* lines of a broken record that are read once more, from `again_at` on */
 	size_t again_at;
 	int64_t line, next_line;
 	Buf json;
@@ -83,7 +83,8 @@ static LineResult next_line(Csv *c, Str *line, Err *err)
 		const char *from = c->again.s + c->again_at;
 
 		line->s = from;
-		line->len = (size_t)((const char *)memchr(from, '\n', c->again.len - c->again_at) - from);
+		line->len = (size_t)((const char *)memchr(from, '\n', c->again.len - c->again_at) -
+				     from);
 		c->again_at += line->len + 1;
 		c->next_line++;
 	} else {
@@ -100,7 +101,9 @@ static LineResult next_line(Csv *c, Str *line, Err *err)
 /* What the broken record took beyond its first line is read again. */
 static void give_back(Csv *c)
 {
-	size_t first = c->raw.len > 0 ? (size_t)((char *)memchr(c->raw.s, '\n', c->raw.len) - c->raw.s) + 1 : 0;
+	size_t first = c->raw.len > 0
+			       ? (size_t)((char *)memchr(c->raw.s, '\n', c->raw.len) - c->raw.s) + 1
+			       : 0;
 	Buf rest = { 0 };
 
 	if (first < c->raw.len) {
@@ -126,7 +129,7 @@ static CsvResult broken(Csv *c, const char *why, Err *err)
 static bool feed(Csv *c, Str line)
 {
 	return csv_parse(&c->parser, line.s, line.len, on_field, on_row, c) == line.len &&
-		csv_parse(&c->parser, "\n", 1, on_field, on_row, c) == 1;
+	       csv_parse(&c->parser, "\n", 1, on_field, on_row, c) == 1;
 }
 
 static CsvResult too_long(Csv *c, Str excerpt, Err *err)
@@ -159,9 +162,13 @@ static CsvResult read_row(Csv *c, Err *err)
 			continue;
 		}
 		if (!feed(c, line))
-			return broken(c, "a quote stands inside of a field (quote the field, double the quote)", err);
+			return broken(c,
+				"a quote stands inside of a field (quote the field, double the "
+				"quote)",
+				err);
 		if (!c->complete && c->raw.len > RECORD_LIMIT)
-			return broken(c, "a quoted field that begins here does not end within 1 MB", err);
+			return broken(
+				c, "a quoted field that begins here does not end within 1 MB", err);
 	}
 	return CSV_RECORD;
 }
@@ -203,7 +210,8 @@ static bool add_head(Csv *c, size_t i, Err *err)
 	if (ok)
 		buf_addc(&head, ':');
 	if (ok && head_taken(c, &head))
-		ok = err_set(err, ERR_DATA, "column %zu: the name is taken by an earlier one", i + 1);
+		ok = err_set(
+			err, ERR_DATA, "column %zu: the name is taken by an earlier one", i + 1);
 	if (ok) {
 		buf_add(&c->heads, head.s, head.len + 1);
 		c->nheads++;
@@ -218,7 +226,8 @@ static bool read_heads(Csv *c, Err *err)
 	bool ok = result == CSV_RECORD;
 
 	if (result == CSV_END)
-		return err_set(err, ERR_DATA, "csv: the file is empty (its first row names the columns)");
+		return err_set(
+			err, ERR_DATA, "csv: the file is empty (its first row names the columns)");
 	for (size_t i = 0; ok && i < c->nfields; i++)
 		ok = add_head(c, i, err);
 	return ok;
@@ -274,7 +283,8 @@ CsvResult csv_next(Csv *c, CsvRecord *out, Err *err)
 	CsvResult result = read_row(c, err);
 
 	if (result == CSV_RECORD && c->nfields != c->nheads) {
-		err_set(err, ERR_DATA, "%zu fields where the first row has %zu", c->nfields, c->nheads);
+		err_set(err, ERR_DATA, "%zu fields where the first row has %zu", c->nfields,
+			c->nheads);
 		result = CSV_BAD;
 	} else if (result == CSV_RECORD && !make_json(c, err)) {
 		result = CSV_BAD;

@@ -9,7 +9,7 @@ typedef struct Csv Csv;
 
 typedef enum {
 	CSV_RECORD,
-	CSV_BAD,    /* this record cannot be read: err says why */
+	CSV_BAD, /* this record cannot be read: err says why */
 	CSV_END,
 	CSV_FAILED, /* the file cannot be read further */
 } CsvResult;

@@ -11,7 +11,7 @@ typedef struct ImportReader ImportReader;
 
 typedef enum {
 	IMPORT_RECORD,
-	IMPORT_BAD,    /* this record cannot be read: err says why; the next call goes on */
+	IMPORT_BAD, /* this record cannot be read: err says why; the next call goes on */
 	IMPORT_END,
 	IMPORT_FAILED, /* the file cannot be read further */
 } ImportResult;

@@ -89,7 +89,8 @@ static bool need_text(Str record, const char *name, Str *raw, Err *err)
 	if (!json_path(record, name, raw) || is_null(*raw))
 		return err_set(err, ERR_DATA, "cloudevent: attribute '%s' is missing", name);
 	if (raw->s[0] != '"' || raw->len <= 2)
-		return err_set(err, ERR_DATA, "cloudevent: attribute '%s' is not a string with something in it", name);
+		return err_set(err, ERR_DATA,
+			"cloudevent: attribute '%s' is not a string with something in it", name);
 	return true;
 }
 
@@ -101,7 +102,8 @@ static bool want_text(Str record, const char *name, Str *raw, Err *err)
 		*raw = (Str){ 0 };
 		return true;
 	}
-	return raw->s[0] == '"' || err_set(err, ERR_DATA, "cloudevent: attribute '%s' is not a string", name);
+	return raw->s[0] == '"' ||
+	       err_set(err, ERR_DATA, "cloudevent: attribute '%s' is not a string", name);
 }
 
 /* "2018-04-26T14:48:09+02:00" in its quotes: PostgreSQL would read much more than RFC 3339. */
@@ -135,8 +137,8 @@ static bool is_attribute_value(Str raw)
 	if (raw.s[0] == '"' || str_eq(raw, STR("true")) || str_eq(raw, STR("false")))
 		return true;
 	if (raw.len >= sizeof(digits) || memchr(raw.s, '.', raw.len) != NULL ||
-		(raw.s[0] != '-' && !isdigit((unsigned char)raw.s[0])) || memchr(raw.s, 'e', raw.len) != NULL ||
-		memchr(raw.s, 'E', raw.len) != NULL)
+		(raw.s[0] != '-' && !isdigit((unsigned char)raw.s[0])) ||
+		memchr(raw.s, 'e', raw.len) != NULL || memchr(raw.s, 'E', raw.len) != NULL)
 		return false;
 	memcpy(digits, raw.s, raw.len);
 	digits[raw.len] = '\0';
@@ -146,8 +148,8 @@ static bool is_attribute_value(Str raw)
 
 static bool is_mapped(Str key)
 {
-	static const char *const names[] = { "\"type\"", "\"source\"", "\"subject\"", "\"time\"", "\"data\"",
-		"\"data_base64\"", "\"correlationid\"" };
+	static const char *const names[] = { "\"type\"", "\"source\"", "\"subject\"", "\"time\"",
+		"\"data\"", "\"data_base64\"", "\"correlationid\"" };
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (str_eq(key, str_from(names[i])))
@@ -161,10 +163,13 @@ static bool add_metadata(Str key, Str raw, Buf *metadata, Err *err)
 
 	for (size_t i = 0; i < name.len; i++)
 		if (!isalnum((unsigned char)name.s[i]))
-			return err_set(err, ERR_DATA, "cloudevent: attribute name %.*s has other characters than letters and digits",
+			return err_set(err, ERR_DATA,
+				"cloudevent: attribute name %.*s has other characters than letters "
+				"and digits",
 				(int)key.len, key.s);
 	if (!is_attribute_value(raw)) {
-		err_set(err, ERR_DATA, "cloudevent: attribute '%.*s' is no string, boolean or integer of 32 bits",
+		err_set(err, ERR_DATA,
+			"cloudevent: attribute '%.*s' is no string, boolean or integer of 32 bits",
 			(int)name.len, name.s);
 		return err_hint(err, "write other values as strings");
 	}
@@ -197,15 +202,20 @@ static bool read_attributes(Str record, Attributes *a, Err *err)
 {
 	Str version;
 
-	if (!need_text(record, "specversion", &version, err) || !need_text(record, "id", &a->id, err) ||
-		!need_text(record, "source", &a->source, err) || !need_text(record, "type", &a->type, err) ||
-		!want_text(record, "subject", &a->subject, err) || !want_text(record, "time", &a->time, err) ||
+	if (!need_text(record, "specversion", &version, err) ||
+		!need_text(record, "id", &a->id, err) ||
+		!need_text(record, "source", &a->source, err) ||
+		!need_text(record, "type", &a->type, err) ||
+		!want_text(record, "subject", &a->subject, err) ||
+		!want_text(record, "time", &a->time, err) ||
 		!want_text(record, "correlationid", &a->correlation, err))
 		return false;
 	if (!str_eq(version, STR("\"1.0\"")))
-		return err_set(err, ERR_DATA, "cloudevent: specversion %.*s is not \"1.0\"", (int)version.len, version.s);
+		return err_set(err, ERR_DATA, "cloudevent: specversion %.*s is not \"1.0\"",
+			(int)version.len, version.s);
 	if (a->time.s != NULL && !is_rfc3339(a->time))
-		return err_set(err, ERR_DATA, "cloudevent: attribute 'time' %.*s is not a time of RFC 3339",
+		return err_set(err, ERR_DATA,
+			"cloudevent: attribute 'time' %.*s is not a time of RFC 3339",
 			(int)a->time.len, a->time.s);
 	return true;
 }
@@ -256,13 +266,14 @@ bool import_cloudevent(Str record, const char *aggregate_type, Buf *event, Err *
 	Attributes a;
 	Buf metadata = { 0 };
 	bool ok = read_attributes(record, &a, err) && gather_metadata(record, &metadata, err) &&
-		add_event_id(&a, event, err);
+		  add_event_id(&a, event, err);
 
 	if (ok) {
 		add_raw(event, "event_type", a.type);
 		buf_adds(event, ",\"aggregate_type\":");
 		json_add_string(event, str_from(aggregate_type));
-		add_raw(event, "aggregate_id", a.subject.s != NULL && a.subject.len > 2 ? a.subject : a.source);
+		add_raw(event, "aggregate_id",
+			a.subject.s != NULL && a.subject.len > 2 ? a.subject : a.source);
 		add_raw(event, "source", a.source);
 		add_raw(event, "occurred_at", a.time);
 		add_raw(event, "correlation_id", a.correlation);

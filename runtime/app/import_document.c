@@ -10,7 +10,7 @@
 struct ImportDocument {
 	Lines *lines;
 	size_t limit;
-	Str bytes;      /* what was read and not yet looked at */
+	Str bytes; /* what was read and not yet looked at */
 	Buf record;
 	int64_t line;   /* of the next byte */
 	int64_t begins; /* line of the record */
@@ -103,7 +103,8 @@ static ImportResult unfinished(ImportDocument *d, ImportRecord *out, Err *err)
 	out->raw = buf_str(&d->record);
 	if (out->raw.len > LINES_EXCERPT)
 		out->raw.len = LINES_EXCERPT;
-	err_set(err, ERR_DATA, "the object that begins here does not end (is a bracket or a quote missing?)");
+	err_set(err, ERR_DATA,
+		"the object that begins here does not end (is a bracket or a quote missing?)");
 	return IMPORT_BAD;
 }
 

@@ -11,7 +11,7 @@ enum { RECORD_LIMIT = 16 * 1024 * 1024, PEEK = 64 * 1024 };
 struct ImportReader {
 	Lines *lines;
 	ImportFormat format;
-	Csv *csv;                 /* one of these two, or neither: a record for each line */
+	Csv *csv; /* one of these two, or neither: a record for each line */
 	ImportDocument *document;
 };
 
@@ -36,6 +36,9 @@ static ImportFormat by_name(const char *path, char *delimiter)
 	if (ends_with(path, len, ".cloudevents") || ends_with(path, len, ".cloudevents.json") ||
 		ends_with(path, len, ".cloudevents.ndjson"))
 		return IMPORT_CLOUDEVENTS;
+	if (ends_with(path, len, ".ndjson") || ends_with(path, len, ".jsonl") ||
+		ends_with(path, len, ".json"))
+		return IMPORT_NDJSON;
 	return IMPORT_AUTO;
 }
 
@@ -43,7 +46,8 @@ static Str first_line(Str bytes)
 {
 	const char *end;
 
-	while (bytes.len > 0 && strchr(" \t\r\n\xef\xbb\xbf", *bytes.s) != NULL && *bytes.s != '\0') {
+	while (bytes.len > 0 && strchr(" \t\r\n\xef\xbb\xbf", *bytes.s) != NULL &&
+		*bytes.s != '\0') {
 		bytes.s++;
 		bytes.len--;
 	}
@@ -58,7 +62,8 @@ static Str first_line(Str bytes)
 /* True where the text is laid out over lines, or is a batch: no record for each line. */
 static bool is_document(Str first)
 {
-	return first.len > 0 && (first.s[0] == '[' || strchr("{,[", first.s[first.len - 1]) != NULL);
+	return first.len > 0 &&
+	       (first.s[0] == '[' || strchr("{,[", first.s[first.len - 1]) != NULL);
 }
 
 static ImportFormat by_bytes(Str bytes)
@@ -69,7 +74,18 @@ static ImportFormat by_bytes(Str bytes)
 		return first.len == 0 ? IMPORT_NDJSON : IMPORT_CSV;
 	if (is_document(first))
 		first = bytes;
-	return memmem(first.s, first.len, "\"specversion\"", 13) != NULL ? IMPORT_CLOUDEVENTS : IMPORT_NDJSON;
+	return memmem(first.s, first.len, "\"specversion\"", 13) != NULL ? IMPORT_CLOUDEVENTS
+									 : IMPORT_NDJSON;
+}
+
+/* A name that says JSON does not say whose: the bytes tell CloudEvents apart. */
+static ImportFormat guess(const char *path, Str bytes, char *delimiter)
+{
+	ImportFormat named = by_name(path, delimiter), seen = by_bytes(bytes);
+
+	if (named == IMPORT_AUTO)
+		return seen;
+	return named == IMPORT_NDJSON && seen == IMPORT_CLOUDEVENTS ? seen : named;
 }
 
 static bool choose(ImportReader *r, const char *path, char delimiter, Err *err)
@@ -79,9 +95,7 @@ static bool choose(ImportReader *r, const char *path, char delimiter, Err *err)
 	if (!lines_peek(r->lines, PEEK, &bytes, err))
 		return false;
 	if (r->format == IMPORT_AUTO)
-		r->format = by_name(path, &delimiter);
-	if (r->format == IMPORT_AUTO)
-		r->format = by_bytes(bytes);
+		r->format = guess(path, bytes, &delimiter);
 	if (r->format == IMPORT_CSV) {
 		r->csv = csv_open(r->lines, delimiter ? delimiter : ',', err);
 		return r->csv != NULL || err_prefix(err, "%s", path);
@@ -163,8 +177,10 @@ static ImportResult next_line(ImportReader *r, ImportRecord *out, Err *err)
 
 static ImportResult next_row(ImportReader *r, ImportRecord *out, Err *err)
 {
-	static const ImportResult results[] = { [CSV_RECORD] = IMPORT_RECORD, [CSV_BAD] = IMPORT_BAD,
-		[CSV_END] = IMPORT_END, [CSV_FAILED] = IMPORT_FAILED };
+	static const ImportResult results[] = { [CSV_RECORD] = IMPORT_RECORD,
+		[CSV_BAD] = IMPORT_BAD,
+		[CSV_END] = IMPORT_END,
+		[CSV_FAILED] = IMPORT_FAILED };
 	CsvRecord record;
 	CsvResult result = csv_next(r->csv, &record, err);
 

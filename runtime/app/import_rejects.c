@@ -33,7 +33,8 @@ int64_t import_rejects_count(const ImportRejects *r)
 
 static void add_base64(Buf *out, Str s)
 {
-	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	static const char digits[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 	for (size_t i = 0; i < s.len; i += 3) {
 		unsigned v = 0;
@@ -60,7 +61,8 @@ bool import_rejects_add(ImportRejects *r, int64_t line, const char *error, Str r
 	r->count++;
 	buf_clear(&r->text);
 	buf_addf(&r->text, "{\"line\":%lld,\"error\":", (long long)line);
-	json_add_string(&r->text, json_utf8(str_from(error), NULL) ? str_from(error) : STR("unreadable"));
+	json_add_string(
+		&r->text, json_utf8(str_from(error), NULL) ? str_from(error) : STR("unreadable"));
 	if (json_utf8(raw, NULL)) {
 		buf_adds(&r->text, ",\"raw\":");
 		json_add_string(&r->text, raw);

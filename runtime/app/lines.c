@@ -83,7 +83,8 @@ bool lines_ready(const Lines *l)
 	struct pollfd fd = { .fd = l->fd, .events = POLLIN };
 	size_t from = l->at > l->scanned ? l->at : l->scanned;
 
-	if (l->ended || (l->text.len > from && memchr(l->text.s + from, '\n', l->text.len - from) != NULL))
+	if (l->ended ||
+		(l->text.len > from && memchr(l->text.s + from, '\n', l->text.len - from) != NULL))
 		return true;
 	if (l->raw != NULL && l->z.avail_in > 0)
 		return true;
@@ -108,7 +109,8 @@ static bool read_some(Lines *l, void *to, size_t size, size_t *got, Err *err)
 static bool gzip_broken(Lines *l, const char *what, Err *err)
 {
 	l->ended = true;
-	err_set(err, ERR_IO, "%s: the gzip data %s after line %lld", l->path, what, (long long)l->number);
+	err_set(err, ERR_IO, "%s: the gzip data %s after line %lld", l->path, what,
+		(long long)l->number);
 	return err_hint(err, "everything before was read; get the file again");
 }
 
@@ -184,7 +186,8 @@ static bool fill(Lines *l, Err *err)
 	if (l->gzip)
 		return fill_gzip(l, err);
 	buf_reserve(&l->text, CHUNK);
-	if (!read_some(l, l->text.s + l->text.len, l->told ? CHUNK : CHUNK - l->text.len, &got, err))
+	if (!read_some(
+		    l, l->text.s + l->text.len, l->told ? CHUNK : CHUNK - l->text.len, &got, err))
 		return false;
 	l->text.len += got;
 	l->text.s[l->text.len] = '\0';

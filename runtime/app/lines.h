@@ -11,7 +11,7 @@ typedef enum {
 	LINE_OK,
 	LINE_TOO_LONG, /* *line has its first bytes; the rest was passed over */
 	LINE_END,
-	LINE_FAILED,   /* the file cannot be read further */
+	LINE_FAILED, /* the file cannot be read further */
 } LineResult;
 
 enum { LINES_EXCERPT = 4096 }; /* what is kept of a line that is too long */

@@ -47,14 +47,16 @@ static bool compare(Known *known, const PgRows *rows, int row, Err *err)
 	const char *name = pg_rows_text(rows, row, 1);
 
 	if (ours == NULL) {
-		err_set(err, ERR_SQL, "schema: the database is newer than this program: it has migration %s",
+		err_set(err, ERR_SQL,
+			"schema: the database is newer than this program: it has migration %s",
 			name);
 		return err_hint(err, "upgrade moonwake");
 	}
 	if (strcmp(ours->checksum, pg_rows_text(rows, row, 2)) != 0) {
 		err_set(err, ERR_SQL, "migration %s: its text has changed since it was applied",
 			ours->migration->name);
-		return err_hint(err, "restore the file; what is to change goes into a new migration");
+		return err_hint(
+			err, "restore the file; what is to change goes into a new migration");
 	}
 	ours->applied = true;
 	return true;
@@ -94,7 +96,8 @@ static bool no_rights(const PgRows *state, Err *err)
 		return false;
 	err_set(err, ERR_SQL, "migrate: role %s may not install the schema in database %s",
 		pg_rows_text(state, 0, 3), pg_rows_text(state, 0, 4));
-	return err_hint(err, "connect as a superuser, or as the database's owner with CREATEROLE: --admin-db DSN");
+	return err_hint(err, "connect as a superuser, or as the database's owner with CREATEROLE: "
+			     "--admin-db DSN");
 }
 
 /* The schema and the table of migrations, where they are missing. */
@@ -105,7 +108,7 @@ static bool prepare(PgDb *db, const PgRows *state, Err *err)
 	if (ok && !pg_rows_bool(state, 0, 0))
 		ok = run_plain(db, SQL_MIGRATION_SCHEMA, 0, NULL, err);
 	ok = ok && run_plain(db, SQL_MIGRATION_TABLE, 0, NULL, err) &&
-		run_plain(db, SQL_MIGRATION_GRANT, 0, NULL, err);
+	     run_plain(db, SQL_MIGRATION_GRANT, 0, NULL, err);
 	if (!ok) {
 		Err ignored;
 
@@ -126,9 +129,9 @@ static bool apply(PgDb *db, const Known *k, Err *err)
 	snprintf(number, sizeof(number), "%d", k->migration->number);
 	sql_migration_text(k->migration, pg_db_schema(db), &text);
 	ok = run_plain(db, SQL_BEGIN, 0, NULL, err) && pg_db_script(db, text.s, err) &&
-		run_plain(db, SQL_MIGRATION_ROLE, 0, NULL, err) &&
-		run_plain(db, SQL_MIGRATION_RECORD, 3, params, err) &&
-		run_plain(db, SQL_COMMIT, 0, NULL, err);
+	     run_plain(db, SQL_MIGRATION_ROLE, 0, NULL, err) &&
+	     run_plain(db, SQL_MIGRATION_RECORD, 3, params, err) &&
+	     run_plain(db, SQL_COMMIT, 0, NULL, err);
 	buf_free(&text);
 	if (!ok) {
 		Err ignored;
@@ -139,8 +142,8 @@ static bool apply(PgDb *db, const Known *k, Err *err)
 	return ok;
 }
 
-static bool apply_pending(PgDb *db, const MigrateOptions *o, const Known *known,
-	size_t *applied, Err *err)
+static bool apply_pending(
+	PgDb *db, const MigrateOptions *o, const Known *known, size_t *applied, Err *err)
 {
 	for (size_t i = 0; i < sql_migration_count(); i++) {
 		if (known[i].applied)
@@ -197,8 +200,8 @@ static bool check_current(PgDb *db, Err *err)
 	free(known);
 	if (!ok || missing == 0)
 		return ok;
-	err_set(err, ERR_SQL, "schema: %s is %zu migration%s behind this program", pg_db_schema(db), missing,
-		missing == 1 ? "" : "s");
+	err_set(err, ERR_SQL, "schema: %s is %zu migration%s behind this program", pg_db_schema(db),
+		missing, missing == 1 ? "" : "s");
 	return err_hint(err, "run moonwake migrate");
 }
 
@@ -213,7 +216,8 @@ bool migrate_check(PgDb *db, Err *err)
 			pg_rows_text(state, 0, 4));
 		ok = err_hint(err, "run moonwake migrate");
 	} else if (ok && !pg_rows_bool(state, 0, 2)) {
-		err_set(err, ERR_SQL, "schema: role %s may not use %s", pg_rows_text(state, 0, 3), schema);
+		err_set(err, ERR_SQL, "schema: role %s may not use %s", pg_rows_text(state, 0, 3),
+			schema);
 		ok = err_hint(err, "grant it one of moonwake_run, moonwake_publish, moonwake_read");
 	}
 	pg_rows_free(state);

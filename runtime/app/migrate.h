@@ -8,8 +8,8 @@ typedef enum { MIGRATE_PENDING, MIGRATE_APPLIED } MigrateStep;
 typedef void (*MigrateReport)(void *owner, MigrateStep step, const SqlMigration *m);
 
 typedef struct {
-	bool dry_run;          /* reports what is pending and changes nothing */
-	MigrateReport report;  /* called for each pending or applied migration; may be NULL */
+	bool dry_run;         /* reports what is pending and changes nothing */
+	MigrateReport report; /* called for each pending or applied migration; may be NULL */
 	void *owner;
 } MigrateOptions;
 

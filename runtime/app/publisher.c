@@ -133,9 +133,12 @@ static void report(const Publisher *p, const PgRows *rows, size_t from)
 {
 	for (int row = 0; row < pg_rows_count(rows); row++) {
 		const Waiting *w = &p->waiting[from + (size_t)row];
-		Published event = { .line = w->line, .raw = { p->text.s + w->raw, w->raw_len },
-			.id = pg_rows_i64(rows, row, 1), .event_id = pg_rows_text(rows, row, 2),
-			.version = pg_rows_i64(rows, row, 3), .appended = pg_rows_bool(rows, row, 4) };
+		Published event = { .line = w->line,
+			.raw = { p->text.s + w->raw, w->raw_len },
+			.id = pg_rows_i64(rows, row, 1),
+			.event_id = pg_rows_text(rows, row, 2),
+			.version = pg_rows_i64(rows, row, 3),
+			.appended = pg_rows_bool(rows, row, 4) };
 
 		p->options.published(p->options.owner, &event);
 	}
@@ -204,7 +207,9 @@ bool publisher_add(Publisher *p, int64_t line, Str event, Str raw, Err *err)
 {
 	Waiting *w = &p->waiting[p->n++];
 
-	*w = (Waiting){ .line = line, .event = p->text.len, .event_len = event.len, .raw_len = raw.len };
+	*w = (Waiting){
+		.line = line, .event = p->text.len, .event_len = event.len, .raw_len = raw.len
+	};
 	buf_add(&p->text, event.s, event.len);
 	w->raw = p->text.len;
 	buf_add(&p->text, raw.s, raw.len);

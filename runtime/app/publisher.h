@@ -8,16 +8,16 @@ typedef struct Publisher Publisher;
 
 /* What became of an event. */
 typedef struct {
-	int64_t line;      /* as it was given to publisher_add() */
-	Str raw;           /* likewise */
+	int64_t line; /* as it was given to publisher_add() */
+	Str raw;      /* likewise */
 	int64_t id, version;
 	const char *event_id;
-	bool appended;     /* false: the log had this event_id already */
+	bool appended; /* false: the log had this event_id already */
 } Published;
 
 typedef struct {
-	bool atomic;       /* one transaction: nothing stays unless everything was accepted */
-	bool repeatable;   /* every event has an id of its own: a lost connection is made again and the batch repeated */
+	bool atomic; /* one transaction: nothing stays unless everything was accepted */
+	bool repeatable; /* every event has an id of its own: a lost connection is made again and the batch repeated */
 	void (*published)(void *owner, const Published *event);
 	void (*refused)(void *owner, int64_t line, Str raw, const Err *err);
 	bool (*stopped)(void *owner); /* asked while it waits for a server that is away */

@@ -25,7 +25,8 @@ bool server_user_find(ServerUser *out, Err *err)
 	if (pw == NULL)
 		pw = getpwnam("nobody");
 	if (pw == NULL) {
-		err_set(err, ERR_IO, "cluster: root may not run PostgreSQL, and there is no other user for it");
+		err_set(err, ERR_IO,
+			"cluster: root may not run PostgreSQL, and there is no other user for it");
 		return err_hint(err, "add a user postgres");
 	}
 	out->uid = pw->pw_uid;
@@ -50,7 +51,8 @@ bool server_user_reaches(const ServerUser *user, const char *folder)
 	pid = fork();
 	if (pid == 0)
 		_exit(become(user) && access(folder, X_OK) == 0 ? 0 : 1);
-	return pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+	return pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) &&
+	       WEXITSTATUS(status) == 0;
 }
 
 /* The major version of the server in a folder; 0 where there is none, or initdb is missing. */
@@ -67,7 +69,8 @@ static int major_of(const char *folder)
 	pipe = popen(text, "re");
 	if (pipe == NULL)
 		return 0;
-	if (fgets(line, sizeof(line), pipe) != NULL && sscanf(line, "postgres (PostgreSQL) %d", &major) != 1)
+	if (fgets(line, sizeof(line), pipe) != NULL &&
+		sscanf(line, "postgres (PostgreSQL) %d", &major) != 1)
 		major = 0;
 	pclose(pipe);
 	return major;
@@ -122,13 +125,18 @@ bool server_find_programs(int major, char *out, size_t size, Err *err)
 	if (search.best != 0)
 		return true;
 	if (major != 0)
-		err_set(err, ERR_IO, "cluster: it was made by PostgreSQL %d, whose server is not installed", major);
+		err_set(err, ERR_IO,
+			"cluster: it was made by PostgreSQL %d, whose server is not installed",
+			major);
 	else
-		err_set(err, ERR_IO, "cluster: no PostgreSQL server of version %d or later found", OLDEST_MAJOR);
-	return err_hint(err, "install one, on Debian `apt-get install postgresql`, or name a server with --db");
+		err_set(err, ERR_IO, "cluster: no PostgreSQL server of version %d or later found",
+			OLDEST_MAJOR);
+	return err_hint(err,
+		"install one, on Debian `apt-get install postgresql`, or name a server with --db");
 }
 
-static void become_program(const ServerUser *user, char *const argv[], int log, bool bound, pid_t parent)
+static void become_program(
+	const ServerUser *user, char *const argv[], int log, bool bound, pid_t parent)
 {
 	int null = open("/dev/null", O_RDONLY);
 
@@ -147,7 +155,8 @@ static void become_program(const ServerUser *user, char *const argv[], int log, 
 	_exit(127);
 }
 
-pid_t server_spawn(const ServerUser *user, char *const argv[], const char *log, bool bound, Err *err)
+pid_t server_spawn(
+	const ServerUser *user, char *const argv[], const char *log, bool bound, Err *err)
 {
 	int fd = open(log, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
 	pid_t parent = getpid(), pid;
@@ -211,5 +220,5 @@ bool server_execute(const ServerUser *user, char *const argv[], const char *log,
 		got = waitpid(pid, &status, 0);
 	while (got < 0 && errno == EINTR);
 	return (got == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0) ||
-		server_log_error(log, "cluster", err);
+	       server_log_error(log, "cluster", err);
 }

@@ -25,7 +25,8 @@ bool server_find_programs(int major, char *out, size_t size, Err *err);
 
 /* Starts a program in a session of its own, with its output in `log`; returns its pid, or -1 and why. With
  * `bound`, the kernel sends it SIGINT should this process die. */
-pid_t server_spawn(const ServerUser *user, char *const argv[], const char *log, bool bound, Err *err);
+pid_t server_spawn(
+	const ServerUser *user, char *const argv[], const char *log, bool bound, Err *err);
 
 /* The same, waiting for its end; an error ends with the last line of the log. */
 bool server_execute(const ServerUser *user, char *const argv[], const char *log, Err *err);

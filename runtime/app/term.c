@@ -24,7 +24,7 @@ bool term_has_colour(FILE *f)
 	const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
 
 	return (no == NULL || no[0] == '\0') && term_is_tty(f) &&
-		(term == NULL || strcmp(term, "dumb") != 0);
+	       (term == NULL || strcmp(term, "dumb") != 0);
 }
 
 int term_width(FILE *f)
@@ -162,10 +162,10 @@ void term_table_free(TermTable *t)
 	free(t);
 }
 
-#define BAR_CELLS     30
-#define BAR_PERIOD    100000
-#define LINE_PERIOD   5000000
-#define MICROSECONDS  1e6
+#define BAR_CELLS    30
+#define BAR_PERIOD   100000
+#define LINE_PERIOD  5000000
+#define MICROSECONDS 1e6
 
 void progress_start(Progress *p, const char *unit, int64_t total)
 {
@@ -207,7 +207,8 @@ void progress_show(Progress *p, int64_t done, int64_t count)
 	if (p->total > 0)
 		fprintf(p->out, "%3d %%  ", (int)(done * 100 / p->total));
 	fprintf(p->out, "%s %s", term_count(count, text), p->unit);
-	fprintf(p->out, ", %s/s", term_count((int64_t)((double)count / (seconds > 0 ? seconds : 1)), text));
+	fprintf(p->out, ", %s/s",
+		term_count((int64_t)((double)count / (seconds > 0 ? seconds : 1)), text));
 	if (!p->bar)
 		fputc('\n', p->out);
 	p->drawn = p->bar;

@@ -6,14 +6,23 @@
 
 /* What a person sees: colour where the stream is a terminal and NO_COLOR does not forbid it, tables with
  * aligned columns, and the progress of long work. */
-typedef enum { TERM_PLAIN, TERM_BOLD, TERM_DIM, TERM_RED, TERM_GREEN, TERM_YELLOW, TERM_CYAN } TermStyle;
+typedef enum {
+	TERM_PLAIN,
+	TERM_BOLD,
+	TERM_DIM,
+	TERM_RED,
+	TERM_GREEN,
+	TERM_YELLOW,
+	TERM_CYAN
+} TermStyle;
 
 bool term_is_tty(FILE *f);
 bool term_has_colour(FILE *f);
 int term_width(FILE *f); /* columns; 80 where that is not known */
 
 /* printf, in a style. */
-void term_print(FILE *f, TermStyle style, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void term_print(FILE *f, TermStyle style, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
 
 /* How many columns a text takes: characters, not bytes. */
 size_t term_text_width(const char *s);
@@ -39,8 +48,9 @@ typedef struct {
 } Progress;
 
 void progress_start(Progress *p, const char *unit, int64_t total);
-void progress_show(Progress *p, int64_t done, int64_t count); /* cheap: draws at most some times a second */
-void progress_end(Progress *p);                               /* wipes the bar */
+void progress_show(
+	Progress *p, int64_t done, int64_t count); /* cheap: draws at most some times a second */
+void progress_end(Progress *p);                    /* wipes the bar */
 double progress_seconds(const Progress *p);
 
 int64_t term_now_us(void); /* a clock that only goes forward, for measuring */

@@ -144,7 +144,8 @@ bool iso_date_valid(Str text)
 
 bool iso_time_in_range(int64_t us)
 {
-	return us >= days_from_civil(1, 1, 1) * DAY_US && us < days_from_civil(10000, 1, 1) * DAY_US;
+	return us >= days_from_civil(1, 1, 1) * DAY_US &&
+	       us < days_from_civil(10000, 1, 1) * DAY_US;
 }
 
 static int64_t split(int64_t us, int64_t *within)

@@ -56,7 +56,7 @@ static void on_done(void *owner, PgRows *rows, const Err *err)
 	u->busy = false;
 }
 
-void upkeep_tick(Upkeep *u, int64_t settled)
+void upkeep_tick(Upkeep *u, int64_t settled, bool busy)
 {
 	uint64_t now = clock_monotonic_ns();
 	char upto[24];
@@ -73,7 +73,8 @@ void upkeep_tick(Upkeep *u, int64_t settled)
 		pg_conn_sync(u->conn, NULL, NULL);
 	}
 	if (settled - u->sealed >= SEAL_IDS) {
-		snprintf(upto, sizeof(upto), "%" PRId64, settled);
+		snprintf(upto, sizeof(upto), "%" PRId64,
+			busy ? u->sealed + SEAL_IDS : settled);
 		pg_conn_run(u->conn, SQL_SEAL, 1, params, on_sealed, u);
 		pg_conn_sync(u->conn, NULL, NULL);
 	}

@@ -12,5 +12,6 @@ typedef void (*UpkeepHandler)(void *owner, bool fatal, const Err *err);
 Upkeep *upkeep_new(PgConn *conn, UpkeepHandler fn, void *owner);
 void upkeep_free(Upkeep *u); /* with its connection closed */
 
-/* To be called every few seconds; does what is due. */
-void upkeep_tick(Upkeep *u, int64_t settled);
+/* To be called every few seconds; does what is due. Sealing costs as much as reading: while the consumers are
+ * busy it takes small steps. */
+void upkeep_tick(Upkeep *u, int64_t settled, bool busy);

@@ -10,10 +10,17 @@
 #include "lua/lua_decimal.h"
 
 static const char *const type_names[COL_COUNT] = {
-	[COL_BOOLEAN] = "boolean", [COL_SMALLINT] = "smallint", [COL_INTEGER] = "integer",
-	[COL_BIGINT] = "bigint", [COL_DOUBLE] = "double precision", [COL_NUMERIC] = "numeric",
-	[COL_TEXT] = "text", [COL_UUID] = "uuid", [COL_DATE] = "date",
-	[COL_TIMESTAMPTZ] = "timestamptz", [COL_JSONB] = "jsonb",
+	[COL_BOOLEAN] = "boolean",
+	[COL_SMALLINT] = "smallint",
+	[COL_INTEGER] = "integer",
+	[COL_BIGINT] = "bigint",
+	[COL_DOUBLE] = "double precision",
+	[COL_NUMERIC] = "numeric",
+	[COL_TEXT] = "text",
+	[COL_UUID] = "uuid",
+	[COL_DATE] = "date",
+	[COL_TIMESTAMPTZ] = "timestamptz",
+	[COL_JSONB] = "jsonb",
 };
 
 ColumnType column_type(const char *name)
@@ -161,8 +168,10 @@ static ValueCheck check_text(lua_State *L, const Column *c, Err *err)
 	bool changed;
 
 	if (lua_type(L, -1) != LUA_TSTRING)
-		return wrong(L, c, err, c->type == COL_DATE ? "utc_date makes one of a time"
-			: c->type == COL_TEXT ? "tostring makes a text of a value" : NULL);
+		return wrong(L, c, err,
+			c->type == COL_DATE   ? "utc_date makes one of a time"
+			: c->type == COL_TEXT ? "tostring makes a text of a value"
+					      : NULL);
 	text.s = lua_tolstring(L, -1, &text.len);
 	switch (c->type) {
 	case COL_UUID:
@@ -178,7 +187,8 @@ static ValueCheck check_text(lua_State *L, const Column *c, Err *err)
 	default:
 		if (json_storable(text))
 			return VALUE_KEPT;
-		err_set(err, ERR_SCRIPT, "a text that is not UTF-8, or holds a NUL, cannot be stored");
+		err_set(err, ERR_SCRIPT,
+			"a text that is not UTF-8, or holds a NUL, cannot be stored");
 		return VALUE_WRONG;
 	}
 }
@@ -226,7 +236,8 @@ ValueCheck column_check(lua_State *L, const Column *c, LuaJsonOwner *owner, Str 
 	case COL_JSONB:
 		if (lua_type(L, -1) == LUA_TNUMBER && lua_tonumber(L, -1) == 0)
 			return changed_to(L, 0); /* -0 too */
-		return lua_json_adopt(L, lua_gettop(L), owner, c->subject, key, err) ? VALUE_KEPT : VALUE_WRONG;
+		return lua_json_adopt(L, lua_gettop(L), owner, c->subject, key, err) ? VALUE_KEPT
+										     : VALUE_WRONG;
 	default:
 		return check_text(L, c, err);
 	}
@@ -237,6 +248,28 @@ static void add_quoted(Buf *out, const char *text, size_t n)
 	buf_addc(out, '"');
 	buf_add(out, text, n);
 	buf_addc(out, '"');
+}
+
+void column_add_integer(Buf *out, int64_t v)
+{
+	char digits[24], *p = digits + sizeof(digits);
+	uint64_t left = v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
+
+	do {
+		*--p = (char)('0' + left % 10);
+		left /= 10;
+	} while (left > 0);
+	if (v < 0)
+		*--p = '-';
+	buf_add(out, p, (size_t)(digits + sizeof(digits) - p));
+}
+
+static void add_number(Buf *out, double v)
+{
+	if (v == floor(v) && fabs(v) < 1e15)
+		column_add_integer(out, (int64_t)v);
+	else
+		json_add_double(out, v);
 }
 
 bool column_encode(lua_State *L, int index, const Column *c, Buf *out, Err *err)
@@ -257,7 +290,7 @@ bool column_encode(lua_State *L, int index, const Column *c, Buf *out, Err *err)
 		buf_adds(out, lua_toboolean(L, index) ? "true" : "false");
 		return true;
 	case LUA_TNUMBER:
-		json_add_double(out, lua_tonumber(L, index));
+		add_number(out, lua_tonumber(L, index));
 		return true;
 	case LUA_TSTRING:
 		s.s = lua_tolstring(L, index, &s.len);
@@ -277,8 +310,8 @@ static bool key_wrong(ColumnType type, KeyPart part, Err *err)
 
 	err_set(err, ERR_SCRIPT, "%s expected, not %s", type_names[type], kinds[part.kind]);
 	if (part.text.s != NULL)
-		err_set(err, ERR_SCRIPT, "%s '%.*s'", err->message, (int)(part.text.len < 60 ? part.text.len : 60),
-			part.text.s);
+		err_set(err, ERR_SCRIPT, "%s '%.*s'", err->message,
+			(int)(part.text.len < 60 ? part.text.len : 60), part.text.s);
 	return false;
 }
 

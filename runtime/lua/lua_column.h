@@ -10,19 +10,29 @@
  * back are the same. */
 
 typedef enum {
-	COL_BOOLEAN, COL_SMALLINT, COL_INTEGER, COL_BIGINT, COL_DOUBLE, COL_NUMERIC, COL_TEXT, COL_UUID,
-	COL_DATE, COL_TIMESTAMPTZ, COL_JSONB, COL_COUNT
+	COL_BOOLEAN,
+	COL_SMALLINT,
+	COL_INTEGER,
+	COL_BIGINT,
+	COL_DOUBLE,
+	COL_NUMERIC,
+	COL_TEXT,
+	COL_UUID,
+	COL_DATE,
+	COL_TIMESTAMPTZ,
+	COL_JSONB,
+	COL_COUNT
 } ColumnType;
 
 typedef struct {
-	const char *name;     /* Lua's own copy: its address identifies it */
+	const char *name; /* Lua's own copy: its address identifies it */
 	size_t name_len;
-	Str label;            /* `"name":` */
-	char *subject;        /* "column 'name'" */
+	Str label;     /* `"name":` */
+	char *subject; /* "column 'name'" */
 	ColumnType type;
 	bool not_null, is_key;
-	int nth_jsonb;        /* which of the row's owners a jsonb column has; -1 */
-	Str fallback;         /* JSON text of the default; s == NULL: none */
+	int nth_jsonb; /* which of the row's owners a jsonb column has; -1 */
+	Str fallback;  /* JSON text of the default; s == NULL: none */
 } Column;
 
 /* COL_COUNT where it is no type. */
@@ -37,6 +47,9 @@ ValueCheck column_check(lua_State *L, const Column *c, LuaJsonOwner *owner, Str 
 
 /* Appends the JSON of a checked value. */
 bool column_encode(lua_State *L, int index, const Column *c, Buf *out, Err *err);
+
+/* Appends an integer; without printf, since every row that is written has some. */
+void column_add_integer(Buf *out, int64_t v);
 
 /* A part of a key: what stands in an event, or what a key function returned. */
 typedef struct {

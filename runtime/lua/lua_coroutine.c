@@ -108,7 +108,9 @@ static int status_word(lua_State *L) /* [thread] -> [status] */
 void lua_coroutine_open(lua_State *L)
 {
 	static const luaL_Reg words[] = {
-		{ "create", create_word }, { "resume", resume_word }, { "status", status_word },
+		{ "create", create_word },
+		{ "resume", resume_word },
+		{ "status", status_word },
 		{ "wrap", wrap_word },
 	};
 	static const char *const kept[] = { "running", "yield" };

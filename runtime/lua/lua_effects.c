@@ -28,7 +28,7 @@ static bool add_upsert(lua_State *L, Script *s, uint32_t slot, Err *err)
 		buf_addc(&s->upserts, ',');
 	iso_time_format(st->updated_us, updated);
 	buf_adds(&s->upserts, "\"position\":");
-	json_add_int(&s->upserts, st->position);
+	column_add_integer(&s->upserts, st->position);
 	buf_adds(&s->upserts, ",\"updated_at\":\"");
 	buf_add(&s->upserts, updated, ISO_TIME_SIZE - 1);
 	buf_adds(&s->upserts, "\"}");
@@ -88,8 +88,11 @@ void script_letter(Script *s, int64_t event_id, Str key)
 		l->cap = l->cap ? l->cap * 2 : 16;
 		l->at = mem_realloc(l->at, l->cap * sizeof(*l->at));
 	}
-	l->at[l->count++] = (DeadLetter){ .event_id = event_id, .key = arena_str(l->arena, key),
-		.error = STR(""), .trace = STR(""), .parked = true };
+	l->at[l->count++] = (DeadLetter){ .event_id = event_id,
+		.key = arena_str(l->arena, key),
+		.error = STR(""),
+		.trace = STR(""),
+		.parked = true };
 }
 
 void script_drop_letters(Script *s)

@@ -10,7 +10,7 @@ enum {
 	LOOKUP_SIZE = 64, /* a power of two well above FIELD_COUNT */
 	UP_DATA = 1,      /* upvalues of the __index function: the decoded trees … */
 	UP_METADATA,
-	UP_NAMES,         /* … and the fields' names, which keeps their addresses valid */
+	UP_NAMES, /* … and the fields' names, which keeps their addresses valid */
 };
 
 struct LuaEvent {
@@ -116,9 +116,11 @@ static int unknown_field(lua_State *L)
 		lua_rawseti(L, -2, i + 1);
 	}
 	if (lua_type(L, 2) != LUA_TSTRING)
-		return luaL_error(L, "an event has named fields only, and no [%s]", luaL_typename(L, 2));
+		return luaL_error(
+			L, "an event has named fields only, and no [%s]", luaL_typename(L, 2));
 	lua_host_nearest(L, lua_host_of(L), lua_tostring(L, 2));
-	return luaL_error(L, "an event has no field '%s'%s", lua_tostring(L, 2), lua_tostring(L, -1));
+	return luaL_error(
+		L, "an event has no field '%s'%s", lua_tostring(L, 2), lua_tostring(L, -1));
 }
 
 static int event_index(lua_State *L) /* [event name] -> [value] */
@@ -132,7 +134,8 @@ static int event_index(lua_State *L) /* [event name] -> [value] */
 	if (field == FIELD_COUNT)
 		return unknown_field(L);
 	if (ev == NULL)
-		return luaL_error(L, "the event is used after its handler returned (keep what you need "
+		return luaL_error(L,
+			"the event is used after its handler returned (keep what you need "
 			"of it in the state)");
 	switch (field) {
 	case FIELD_ID:
@@ -218,10 +221,10 @@ LuaEvent *lua_event_open(lua_State *L)
 	LuaEvent *e = lua_newuserdata(L, sizeof(*e));
 
 	memset(e, 0, sizeof(*e));
-	lua_createtable(L, 0, 4);                      /* [event meta] */
+	lua_createtable(L, 0, 4); /* [event meta] */
 	lua_pushnil(L);
 	lua_pushnil(L);
-	intern_names(L, e);                            /* [event meta nil nil names] */
+	intern_names(L, e); /* [event meta nil nil names] */
 	lua_pushcclosure(L, event_index, UP_NAMES);
 	lua_setfield(L, -2, "__index");
 	lua_pushcfunction(L, event_newindex);

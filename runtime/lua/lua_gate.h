@@ -18,7 +18,7 @@ LuaHost *lua_host_of(lua_State *L);
 lua_State *lua_host_state(LuaHost *h);
 
 const char *lua_host_script(const LuaHost *h);
-char *lua_host_file(const LuaHost *h, const char *path); /* workspace/path; to be freed */
+char *lua_host_file(const LuaHost *h, const char *path);        /* workspace/path; to be freed */
 void lua_host_loaded(LuaHost *h, const char *path, Str source); /* into the digest */
 void lua_host_log(const LuaHost *h, const char *line);
 void lua_host_push_environment(lua_State *L, LuaHost *h); /* [] -> [the scripts' globals] */
@@ -32,6 +32,11 @@ size_t lua_host_states_limit(const LuaHost *h);
 
 /* Gives the next call of a script its whole budget, and tells the watchdog. */
 void lua_host_refill(LuaHost *h, int64_t event_id);
+
+/* What is left of the budget, to go on with it in another lua_gate(). What was run since the hook
+ * looked last is not known, so that going on costs as much as it could have been. */
+int64_t lua_host_left(const LuaHost *h);
+void lua_host_go_on(LuaHost *h, int64_t left);
 
 /* Takes steps of about a nanosecond from the budget, for C functions that a script can make run long;
  * raises where it is used up. */

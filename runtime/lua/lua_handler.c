@@ -47,23 +47,34 @@ static void clear_types(Script *s)
 	s->types_mask = 4 * TYPES_MAX - 1;
 	s->types = mem_calloc(s->types_mask + 1, sizeof(*s->types));
 	s->ntypes = 0;
+	s->last_type = NULL;
+}
+
+static TypeEntry *find_type(Script *s, Str type)
+{
+	size_t at = type_hash(type) & s->types_mask;
+
+	while (s->types[at].type.s != NULL && !str_eq(s->types[at].type, type))
+		at = (at + 1) & s->types_mask;
+	return &s->types[at];
 }
 
 int script_handler_for(Script *s, Str type)
 {
-	size_t at = type_hash(type) & s->types_mask;
+	TypeEntry *entry;
 
-	for (; s->types[at].type.s != NULL; at = (at + 1) & s->types_mask) {
-		if (str_eq(s->types[at].type, type))
-			return s->types[at].handler;
-	}
-	if (s->ntypes++ >= TYPES_MAX) {
+	if (s->last_type != NULL && str_eq(s->last_type->type, type))
+		return s->last_type->handler;
+	if (s->ntypes >= TYPES_MAX)
 		clear_types(s);
-		return script_handler_for(s, type);
+	entry = find_type(s, type);
+	if (entry->type.s == NULL) {
+		*entry = (TypeEntry){ { mem_strndup(type.s, type.len), type.len },
+			choose(&s->def, type) };
+		s->ntypes++;
 	}
-	s->types[at].type = (Str){ mem_strndup(type.s, type.len), type.len };
-	s->types[at].handler = choose(&s->def, type);
-	return s->types[at].handler;
+	s->last_type = entry;
+	return entry->handler;
 }
 
 /* ---- keys ---- */
@@ -110,8 +121,11 @@ static void call_key_function(lua_State *L, void *arg)
 bool script_keys_of(Script *s, const Event *e, Err *err)
 {
 	Asking asking = { s, e };
+	Err unwanted;
 	bool ok;
 
+	if (err == NULL)
+		err = &unwanted;
 	if (!key_rule_is_function(s->keys))
 		return key_rule_paths(s->keys, e, &s->key_list, err);
 	ok = lua_gate(s->host, call_key_function, &asking, err);
@@ -143,7 +157,8 @@ static void find_keys(Script *s, const Event *e, EventKeys *k)
 {
 	Page *page = &s->page;
 
-	*k = (EventKeys){ .handler = script_handler_for(s, e->type), .first = (uint32_t)page->nslots };
+	*k = (EventKeys){ .handler = script_handler_for(s, e->type),
+		.first = (uint32_t)page->nslots };
 	if (k->handler == NO_HANDLER)
 		return;
 	k->failed = !script_keys_of(s, e, NULL);
@@ -211,7 +226,8 @@ static void load_state(lua_State *L, void *arg)
 	script_disown(L, s, l->slot);
 	if (!shape_push_loaded(L, s->shape, script_owners(s, l->slot), st->key, l->text, &err)) {
 		err_prefix(&err, "%s: %s: the stored state of key %.*s", s->def.path,
-			lua_host_label(s->host), (int)(st->key.len < 200 ? st->key.len : 200), st->key.s);
+			lua_host_label(s->host), (int)(st->key.len < 200 ? st->key.len : 200),
+			st->key.s);
 		lua_host_raise(L, &err);
 	}
 	lua_rawseti(L, 1, (int)l->slot + 1);
@@ -405,8 +421,9 @@ static void read_definition(lua_State *L, Script *s)
 	s->def.name = arena_str(s->arena, str_from(name)).s;
 	s->def.kind = KIND_PROJECTION;
 	s->def.version = (int)number_field(L, "version");
-	s->def.on_error = strcmp(on_error, "skip") == 0 ? ON_ERROR_SKIP
-		: strcmp(on_error, "park_key") == 0 ? ON_ERROR_PARK_KEY : ON_ERROR_STOP;
+	s->def.on_error = strcmp(on_error, "skip") == 0       ? ON_ERROR_SKIP
+			  : strcmp(on_error, "park_key") == 0 ? ON_ERROR_PARK_KEY
+							      : ON_ERROR_STOP;
 	s->def.sql = flag(L, "sql");
 	snprintf(subject, sizeof(subject), "projection '%s'", name);
 	lua_host_subject(s->host, subject);
@@ -425,7 +442,8 @@ static void open_script(lua_State *L, void *arg)
 	lua_call(L, 0, 0);
 	lua_host_push_definition(L, s->host);
 	if (lua_isnil(L, -1))
-		luaL_error(L, "%s: nothing is defined in it (write projection \"name\" { … })", s->def.path);
+		luaL_error(L, "%s: nothing is defined in it (write projection \"name\" { … })",
+			s->def.path);
 	read_definition(L, s);
 	shape_open(L, &s->shape);
 	s->keys = key_rule_open(L, s->shape);

@@ -18,15 +18,15 @@
 #define MB ((size_t)1024 * 1024)
 
 /* Processor time of one call: far beyond what its instructions take. */
-#define CALL_NS INT64_C(2000000000)
+#define CALL_NS        INT64_C(2000000000)
 #define INSTRUCTION_NS 100
 
 enum {
-	HOOK_EVERY = 1000,           /* instructions between two looks at the budget */
-	STEPS_PER_INSTRUCTION = 4,   /* the budget is kept in steps of about a nanosecond */
-	BIG_BLOCK = 4096,            /* allocations from here on cost steps: their bytes are touched */
+	HOOK_EVERY = 1000,         /* instructions between two looks at the budget */
+	STEPS_PER_INSTRUCTION = 4, /* the budget is kept in steps of about a nanosecond */
+	BIG_BLOCK = 4096, /* allocations from here on cost steps: their bytes are touched */
 	BYTES_PER_STEP = 8,
-	GC_PAUSE = 400,              /* percent: a cycle begins when the heap is four times what the last left */
+	GC_PAUSE = 400, /* percent: a cycle begins when the heap is four times what the last left */
 	C_STACK_LIMIT = 1024 * 1024, /* bytes of C stack that C and Lua may use in turns */
 	SLOT_HANDLER = 1,            /* pinned on the stack: our message handler … */
 	SLOT_ENTER,                  /* … and the function that calls a step */
@@ -38,14 +38,14 @@ struct LuaHost {
 	char subject[128];
 	LuaOptions options;
 	LuaPool *pool;
-	size_t used, limit, soft;    /* bytes; beyond `soft` the hook collects garbage */
+	size_t used, limit, soft; /* bytes; beyond `soft` the hook collects garbage */
 	bool collect, jit;
 	LuaBudget budget;
 	int64_t instructions;
 	int64_t call_seen, call_cpu; /* when the hook first saw this call; 0: not yet */
 	int every;                   /* what the hook is set to */
 	const char *stack_base;
-	Err failure;                 /* filled by the message handler or lua_host_raise() */
+	Err failure; /* filled by the message handler or lua_host_raise() */
 	bool raised;
 	LuaProgress progress;
 	Digest *digest;
@@ -84,13 +84,15 @@ static bool is_slow(LuaHost *h)
 		h->call_cpu = clock_ns(CLOCK_THREAD_CPUTIME_ID);
 	}
 	return now - h->call_seen > limit &&
-		clock_ns(CLOCK_THREAD_CPUTIME_ID) - h->call_cpu > limit;
+	       clock_ns(CLOCK_THREAD_CPUTIME_ID) - h->call_cpu > limit;
 }
 
 static void fail_budget(lua_State *L, LuaHost *h)
 {
 	set_hook(h, 1);
-	lua_pushfstring(L, "instruction budget exceeded (an endless loop, or very long texts? the budget is %f)",
+	lua_pushfstring(L,
+		"instruction budget exceeded (an endless loop, or very long texts? the budget is "
+		"%f)",
 		(double)h->instructions);
 	lua_error(L);
 }
@@ -154,7 +156,8 @@ void lua_host_relax(lua_State *L, LuaHost *h)
 		return;
 	lua_gc(L, LUA_GCCOLLECT, 0);
 	h->collect = false;
-	h->soft = h->used + (h->limit - h->used) / 2; /* never beyond the limit, since used is not */
+	h->soft =
+		h->used + (h->limit - h->used) / 2; /* never beyond the limit, since used is not */
 	if (h->soft < h->limit / 2)
 		h->soft = h->limit / 2;
 }
@@ -219,10 +222,13 @@ static void conclude(LuaHost *h, int rc, Err *err)
 	if (h->subject[0] != '\0')
 		snprintf(subject, sizeof(subject), "%s: ", h->subject);
 	if (rc == LUA_ERRMEM)
-		err_set(&h->failure, ERR_NOMEM, "%s%smemory limit of %zu MB exceeded (keep less in the "
-			"state, or raise `memory`)", before, subject, h->limit / MB);
+		err_set(&h->failure, ERR_NOMEM,
+			"%s%smemory limit of %zu MB exceeded (keep less in the "
+			"state, or raise `memory`)",
+			before, subject, h->limit / MB);
 	else if (!h->raised)
-		err_set(&h->failure, ERR_SCRIPT, "%s%sstack overflow (endless recursion?)", before, subject);
+		err_set(&h->failure, ERR_SCRIPT, "%s%sstack overflow (endless recursion?)", before,
+			subject);
 	h->raised = false;
 	if (err != NULL)
 		*err = h->failure;
@@ -273,6 +279,18 @@ void lua_host_refill(LuaHost *h, int64_t event_id)
 	set_hook(h, HOOK_EVERY);
 	__atomic_store_n(&h->progress.event_id, event_id, __ATOMIC_RELAXED);
 	__atomic_store_n(&h->progress.calls, h->progress.calls + 1, __ATOMIC_RELAXED);
+}
+
+int64_t lua_host_left(const LuaHost *h)
+{
+	return h->budget.steps;
+}
+
+void lua_host_go_on(LuaHost *h, int64_t left)
+{
+	h->budget.steps = left - HOOK_EVERY * STEPS_PER_INSTRUCTION;
+	if (h->budget.steps < 0)
+		set_hook(h, 1); /* it raises at once */
 }
 
 void lua_host_check_depth(lua_State *L)
@@ -335,7 +353,7 @@ void lua_host_nearest(lua_State *L, LuaHost *h, const char *word)
 	lua_rawgeti(L, LUA_REGISTRYINDEX, h->nearest); /* [list nearest] */
 	lua_insert(L, -2);
 	lua_pushstring(L, word);
-	lua_insert(L, -2);                             /* [nearest word list] */
+	lua_insert(L, -2); /* [nearest word list] */
 	lua_call(L, 2, 1);
 }
 
@@ -377,9 +395,9 @@ static void start_prelude(lua_State *L, LuaHost *h)
 	lua_getfield(L, 1, "delete");
 	h->delete_word = lua_topointer(L, -1);
 	lua_pop(L, 1);
-	lua_source_prelude(L, "init");     /* [native init] */
+	lua_source_prelude(L, "init"); /* [native init] */
 	lua_insert(L, 1);
-	lua_call(L, 1, 3);                 /* [environment definition nearest] */
+	lua_call(L, 1, 3); /* [environment definition nearest] */
 	h->nearest = luaL_ref(L, LUA_REGISTRYINDEX);
 	h->definition = luaL_ref(L, LUA_REGISTRYINDEX);
 	h->environment = luaL_ref(L, LUA_REGISTRYINDEX);

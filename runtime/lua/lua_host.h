@@ -9,11 +9,12 @@
 typedef struct LuaHost LuaHost;
 
 typedef struct {
-	const char *workspace;    /* the folder that paths are relative to; NULL: the current one */
-	size_t memory;            /* bytes that a script may hold; 0: 64 MB */
-	size_t states;            /* bytes of cached states beside that; 0: 32 MB */
-	int64_t budget;           /* Lua instructions of one call; 0: 10,000,000 */
-	void (*log)(void *owner, const char *script, const char *line); /* print and log; may be NULL */
+	const char *workspace; /* the folder that paths are relative to; NULL: the current one */
+	size_t memory;         /* bytes that a script may hold; 0: 64 MB */
+	size_t states;         /* bytes of cached states beside that; 0: 32 MB */
+	int64_t budget;        /* Lua instructions of one call; 0: 10,000,000 */
+	void (*log)(
+		void *owner, const char *script, const char *line); /* print and log; may be NULL */
 	void *log_owner;
 } LuaOptions;
 
@@ -21,10 +22,10 @@ typedef struct {
  * `started_ns` changed for longer than a handler may take, `event_id` hangs. Written with relaxed
  * atomic stores; to be read with __atomic_load_n. */
 typedef struct {
-	const char *script;           /* "projections/x.lua"; constant */
+	const char *script; /* "projections/x.lua"; constant */
 	volatile int64_t event_id;
-	volatile int64_t started_ns;  /* CLOCK_MONOTONIC, when the program last entered the script */
-	volatile uint64_t calls;      /* handler calls until now */
+	volatile int64_t started_ns; /* CLOCK_MONOTONIC, when the program last entered the script */
+	volatile uint64_t calls;     /* handler calls until now */
 	volatile bool running;
 } LuaProgress;
 

@@ -234,7 +234,8 @@ static bool path_wrong(const Path *path, KeyPart part, Err *err)
 {
 	err_prefix(err, "key '%s'", path->text);
 	if (part.kind == PART_NULL)
-		err_hint(err, "an event without a key: use a function(event) that returns nil to skip it");
+		err_hint(err, "an event without a key: use a function(event) that returns nil to "
+			      "skip it");
 	return false;
 }
 

@@ -10,7 +10,7 @@
  * over the same events. Ours goes by the keys: numbers ascending, strings bytewise, decimals. */
 
 enum {
-	STEPS_PER_KEY = 30,  /* what collecting and sorting costs, roughly */
+	STEPS_PER_KEY = 30, /* what collecting and sorting costs, roughly */
 	STEPS_PER_MOVE = 2,
 };
 
@@ -38,8 +38,10 @@ static Key key_at(lua_State *L, int index, const char *word)
 		key.rank = RANK_DECIMAL;
 		key.text = lua_decimal_text(L, index);
 		if (key.text.s == NULL)
-			luaL_error(L, "%s: a %s as a key has no order that is the same in every run (use "
-				"strings or numbers)", word, luaL_typename(L, index));
+			luaL_error(L,
+				"%s: a %s as a key has no order that is the same in every run (use "
+				"strings or numbers)",
+				word, luaL_typename(L, index));
 		return key;
 	}
 }
@@ -172,9 +174,9 @@ static int next_word(lua_State *L) /* [table key] -> [key value], or [nil] */
 	lua_settop(L, 2);
 	if (!first)
 		after = key_at(L, 2, "next");
-	lua_pushnil(L);                        /* [table key best] */
+	lua_pushnil(L); /* [table key best] */
 	lua_pushnil(L);
-	while (lua_next(L, 1) != 0) {          /* [table key best candidate value] */
+	while (lua_next(L, 1) != 0) { /* [table key best candidate value] */
 		Key key;
 
 		lua_pop(L, 1);

@@ -10,9 +10,9 @@ struct Shape {
 	Form form;
 	size_t nkeys, ncolumns, njsonb; /* `columns` has the key's first */
 	Column *columns;
-	Column **lookup;                /* by the address of the name */
+	Column **lookup; /* by the address of the name */
 	size_t mask;
-	int names;                      /* registry reference: keeps the names' addresses */
+	int names; /* registry reference: keeps the names' addresses */
 };
 
 /* ---- opening ---- */
@@ -111,8 +111,9 @@ static void check_defaults(lua_State *L, const Shape *s)
 			continue;
 		if (!lua_json_decode(L, c->fallback, &err) ||
 			column_check(L, c, &owner, STR(""), &err) == VALUE_WRONG) {
-			err_prefix(&err, "%s: %s: the default of %s", lua_host_script(lua_host_of(L)),
-				lua_host_label(lua_host_of(L)), c->subject);
+			err_prefix(&err, "%s: %s: the default of %s",
+				lua_host_script(lua_host_of(L)), lua_host_label(lua_host_of(L)),
+				c->subject);
 			lua_host_raise(L, &err);
 		}
 		lua_json_disown(L, &owner);
@@ -250,7 +251,8 @@ static bool column_wrong(const Column *c, Err *err)
 }
 
 /* Takes the value on top as the row's column. [row … value] -> [row …] */
-static bool set_column(lua_State *L, int row, const Column *c, LuaJsonOwner *owners, Str key, Err *err)
+static bool set_column(
+	lua_State *L, int row, const Column *c, LuaJsonOwner *owners, Str key, Err *err)
 {
 	LuaJsonOwner *owner = c->nth_jsonb >= 0 ? &owners[c->nth_jsonb] : NULL;
 
@@ -279,7 +281,8 @@ static void push_fresh_row(lua_State *L, const Shape *s, LuaJsonOwner *owners, S
 
 		if (c->fallback.s == NULL)
 			continue;
-		if (!lua_json_decode(L, c->fallback, &err) || !set_column(L, row, c, owners, key, &err))
+		if (!lua_json_decode(L, c->fallback, &err) ||
+			!set_column(L, row, c, owners, key, &err))
 			lua_host_raise(L, &err);
 	}
 }
@@ -316,8 +319,8 @@ static bool take_row(lua_State *L, const Shape *s, LuaJsonOwner *owners, Str key
 	return true;
 }
 
-bool shape_push_loaded(lua_State *L, const Shape *s, LuaJsonOwner *owners, Str key, Str text,
-	Err *err)
+bool shape_push_loaded(
+	lua_State *L, const Shape *s, LuaJsonOwner *owners, Str key, Str text, Err *err)
 {
 	if (!lua_json_decode(L, text, err))
 		return false;
@@ -352,7 +355,7 @@ static bool is_plain_key(lua_State *L, Str part)
 		return false;
 	value.s = lua_tolstring(L, -1, &value.len);
 	return value.len + 2 == part.len && memcmp(part.s + 1, value.s, value.len) == 0 &&
-		memchr(value.s, '\\', value.len) == NULL;
+	       memchr(value.s, '\\', value.len) == NULL;
 }
 
 static bool check_key_column(lua_State *L, const Shape *s, const Column *c, Str key, Err *err)
@@ -365,12 +368,13 @@ static bool check_key_column(lua_State *L, const Shape *s, const Column *c, Str 
 	push_key_value(L, s, key, nth);
 	same = lua_rawequal(L, -1, -2);
 	lua_pop(L, 1);
-	return same || err_set(err, ERR_SCRIPT, "column '%s' is the row's key and cannot be changed",
-		c->name);
+	return same || err_set(err, ERR_SCRIPT,
+			       "column '%s' is the row's key and cannot be changed", c->name);
 }
 
 /* The value on top, the column's name below it, the row at `row`. [name value] -> [name] */
-static bool check_cell(lua_State *L, int row, const Column *c, LuaJsonOwner *owners, Str key, Err *err)
+static bool check_cell(
+	lua_State *L, int row, const Column *c, LuaJsonOwner *owners, Str key, Err *err)
 {
 	LuaJsonOwner *owner = c->nth_jsonb >= 0 ? &owners[c->nth_jsonb] : NULL;
 
@@ -380,7 +384,8 @@ static bool check_cell(lua_State *L, int row, const Column *c, LuaJsonOwner *own
 		return true;
 	case VALUE_CHANGED:
 		if (lua_isnil(L, -1) && c->not_null)
-			return err_set(err, ERR_SCRIPT, "column '%s' is not null and has no value", c->name);
+			return err_set(err, ERR_SCRIPT, "column '%s' is not null and has no value",
+				c->name);
 		lua_pushvalue(L, -2);
 		lua_insert(L, -2);
 		lua_rawset(L, row);
@@ -434,8 +439,8 @@ static bool check_row(lua_State *L, const Shape *s, LuaJsonOwner *owners, Str ke
 		}
 	}
 	if (keys != s->nkeys)
-		return err_set(err, ERR_SCRIPT, "column '%s' is the row's key and cannot be removed",
-			s->columns[0].name);
+		return err_set(err, ERR_SCRIPT,
+			"column '%s' is the row's key and cannot be removed", s->columns[0].name);
 	return check_not_null(L, s, row, err);
 }
 
@@ -445,7 +450,8 @@ static bool copy_row(lua_State *L, const Shape *s, Str key, Err *err)
 	int from = lua_gettop(L);
 
 	if (lua_getmetatable(L, from))
-		return err_set(err, ERR_SCRIPT, "the returned row has a metatable (return a plain table)");
+		return err_set(
+			err, ERR_SCRIPT, "the returned row has a metatable (return a plain table)");
 	lua_createtable(L, 0, (int)s->ncolumns);
 	set_keys(L, s, key);
 	lua_pushnil(L);
@@ -458,8 +464,8 @@ static bool copy_row(lua_State *L, const Shape *s, Str key, Err *err)
 	return true;
 }
 
-bool shape_check(lua_State *L, const Shape *s, LuaJsonOwner *owners, Str key, bool replacement,
-	Err *err)
+bool shape_check(
+	lua_State *L, const Shape *s, LuaJsonOwner *owners, Str key, bool replacement, Err *err)
 {
 	if (s->form == FORM_DOCUMENT)
 		return lua_json_adopt(L, lua_gettop(L), owners, "state", key, err);

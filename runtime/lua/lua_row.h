@@ -22,13 +22,13 @@ size_t shape_owners(const Shape *s); /* how many owners a state needs */
 void shape_push_fresh(lua_State *L, const Shape *s, LuaJsonOwner *owners, Str key);
 
 /* [] -> [state]: from the text of shape_encode() or of the load statement. */
-bool shape_push_loaded(lua_State *L, const Shape *s, LuaJsonOwner *owners, Str key, Str text,
-	Err *err);
+bool shape_push_loaded(
+	lua_State *L, const Shape *s, LuaJsonOwner *owners, Str key, Str text, Err *err);
 
 /* Checks the state on top of the stack after a handler changed it, and makes it what a reading
  * back would give. A `replacement` is a table that the handler returned: [table] -> [state]. */
-bool shape_check(lua_State *L, const Shape *s, LuaJsonOwner *owners, Str key, bool replacement,
-	Err *err);
+bool shape_check(
+	lua_State *L, const Shape *s, LuaJsonOwner *owners, Str key, bool replacement, Err *err);
 
 /* Appends the state as shape_push_loaded() takes it. */
 bool shape_encode(lua_State *L, const Shape *s, int index, Buf *out, Err *err);

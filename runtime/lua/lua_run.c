@@ -20,7 +20,7 @@ typedef struct {
 	EventSlice page;
 	size_t at, to;
 	bool careful;
-	int64_t slot;      /* at work; -1: none */
+	int64_t slot; /* at work; -1: none */
 	Saved *saved;
 	size_t nsaved, cap;
 } Slice;
@@ -80,14 +80,15 @@ static void take_result(lua_State *L, Slice *r, uint32_t slot, int handler)
 	if (replacement) {
 		lua_replace(L, -2);
 	} else if (!lua_isnil(L, -1) && !lua_istable(L, -1)) {
-		err_set(&err, ERR_SCRIPT, "the handler returned a %s (return nothing, a state or delete)",
+		err_set(&err, ERR_SCRIPT,
+			"the handler returned a %s (return nothing, a state or delete)",
 			luaL_typename(L, -1));
 		fail_after(L, s, handler, &err);
 	} else {
 		lua_pop(L, 1);
 	}
 	if (!shape_check(L, s->shape, script_owners(s, slot), states_at(s->states, slot)->key,
-			replacement, &err))
+		    replacement, &err))
 		fail_after(L, s, handler, &err);
 	lua_rawseti(L, AT_ROWS, (int)slot + 1);
 	mark_handled(s, slot, &r->page.events[r->at], true);
@@ -105,7 +106,7 @@ static void run_key(lua_State *L, Slice *r, uint32_t slot, int handler)
 	lua_rawgeti(L, LUA_REGISTRYINDEX, s->handlers[handler]);
 	lua_pushvalue(L, -2);
 	lua_pushvalue(L, AT_EVENT);
-	lua_call(L, 2, 1);              /* [event rows state result] */
+	lua_call(L, 2, 1); /* [event rows state result] */
 	lua_event_point(s->event, NULL);
 	take_result(L, r, slot, handler);
 }
@@ -124,7 +125,8 @@ static void save(lua_State *L, Slice *r, uint32_t slot)
 		r->saved = mem_realloc(r->saved, r->cap * sizeof(*r->saved));
 	}
 	saved = &r->saved[r->nsaved++];
-	*saved = (Saved){ slot, st->known, st->exists, st->dirty, st->position, st->updated_us, { 0 } };
+	*saved = (Saved){ slot, st->known, st->exists, st->dirty, st->position, st->updated_us,
+		{ 0 } };
 	if (!st->exists)
 		return;
 	lua_rawgeti(L, AT_ROWS, (int)slot + 1);
@@ -155,7 +157,7 @@ static void restore_one(lua_State *L, Script *s, const Saved *saved)
 	if (!saved->exists)
 		lua_pushnil(L);
 	else if (!shape_push_loaded(L, s->shape, script_owners(s, saved->slot), st->key,
-			buf_str(&saved->text), &err))
+			 buf_str(&saved->text), &err))
 		lua_host_raise(L, &err);
 	lua_rawseti(L, AT_ROWS, (int)saved->slot + 1);
 }
@@ -184,8 +186,10 @@ static void fail_keys(lua_State *L, Slice *r)
 	else if (!key_rule_paths(r->s->keys, &r->page.events[r->at], &r->s->key_list, &err))
 		err_prefix(&err, "%s: %s", r->s->def.path, lua_host_label(r->s->host));
 	if (err.kind == ERR_NONE)
-		err_set(&err, ERR_SCRIPT, "%s: %s: the key function failed first and then did not (it "
-			"must depend on the event alone)", r->s->def.path, lua_host_label(r->s->host));
+		err_set(&err, ERR_SCRIPT,
+			"%s: %s: the key function failed first and then did not (it "
+			"must depend on the event alone)",
+			r->s->def.path, lua_host_label(r->s->host));
 	lua_host_raise(L, &err);
 }
 
@@ -230,9 +234,9 @@ static void run_slice(lua_State *L, void *arg)
 void script_blame(const Event *e, Str key, Err *err)
 {
 	err->event_id = e->id;
-	err_hint(err, "event %lld '%.*s'%s%.*s", (long long)e->id, (int)(e->type.len < 100 ? e->type.len : 100),
-		e->type.s ? e->type.s : "", key.s ? ", key " : "",
-		(int)(key.len < 200 ? key.len : 200), key.s ? key.s : "");
+	err_hint(err, "event %lld '%.*s'%s%.*s", (long long)e->id,
+		(int)(e->type.len < 100 ? e->type.len : 100), e->type.s ? e->type.s : "",
+		key.s ? ", key " : "", (int)(key.len < 200 ? key.len : 200), key.s ? key.s : "");
 }
 
 static bool covered(const Script *s, size_t at, size_t to)
@@ -252,15 +256,17 @@ RunResult script_run(Handler *h, EventSlice page, size_t *at, size_t to, bool ca
 		if (s->broken.kind != ERR_NONE)
 			*err = s->broken;
 		else
-			err_set(err, ERR_DATA, "%s: these events have not been prepared", s->def.path);
+			err_set(err, ERR_DATA, "%s: these events have not been prepared",
+				s->def.path);
 		return RUN_FAILED;
 	}
 	ok = lua_gate(s->host, run_slice, &r, err);
 	lua_event_point(s->event, NULL);
 	*at = r.at;
 	if (!ok) {
-		script_blame(&page.events[r.at], r.slot < 0 ? (Str){ NULL, 0 }
-			: states_at(s->states, (uint32_t)r.slot)->key, err);
+		script_blame(&page.events[r.at],
+			r.slot < 0 ? (Str){ NULL, 0 } : states_at(s->states, (uint32_t)r.slot)->key,
+			err);
 		if (careful)
 			lua_gate(s->host, restore, &r, &s->broken);
 	}

@@ -114,10 +114,14 @@ static int delete_tostring(lua_State *L) /* [delete] -> [text] */
 static void add_words(lua_State *L)
 {
 	static const luaL_Reg words[] = {
-		{ "time", time_word },         { "iso", iso_word },
-		{ "utc_date", utc_date_word }, { "tostring", tostring_word },
-		{ "rawset", rawset_word },     { "log", log_word },
-		{ "array", lua_json_array },   { "decimal", lua_decimal_new },
+		{ "time", time_word },
+		{ "iso", iso_word },
+		{ "utc_date", utc_date_word },
+		{ "tostring", tostring_word },
+		{ "rawset", rawset_word },
+		{ "log", log_word },
+		{ "array", lua_json_array },
+		{ "decimal", lua_decimal_new },
 		{ "module", lua_source_module },
 	};
 

@@ -43,24 +43,25 @@ typedef struct {
 	Handler base;
 	LuaHost *host;
 	Definition def;
-	Arena *arena;             /* the definition's texts */
+	Arena *arena; /* the definition's texts */
 	Shape *shape;
 	KeyRule *keys;
 	LuaEvent *event;
-	int event_ref, rows_ref;  /* registry: the event, and the states' tables by slot + 1 */
-	int *handlers;            /* registry: the functions of `on` */
+	int event_ref, rows_ref; /* registry: the event, and the states' tables by slot + 1 */
+	int *handlers;           /* registry: the functions of `on` */
 	TypeEntry *types;
 	size_t ntypes, types_mask;
+	const TypeEntry *last_type; /* the one that was looked up last; NULL: none */
 	States *states;
-	LuaJsonOwner *owners;     /* shape_owners() for each slot */
+	LuaJsonOwner *owners; /* shape_owners() for each slot */
 	size_t nowners;
 	KeySet *parked;
 	Page page;
 	KeyList key_list;
 	Buf missing, upserts, deletes, key;
-	Letters letters, handed;  /* since the last collect(), and those that it gave away */
-	Err broken;               /* a state could not be restored: nothing runs until forget() */
-	struct Sql *sql;          /* NULL unless `sql = true` */
+	Letters letters, handed; /* since the last collect(), and those that it gave away */
+	Err broken;              /* a state could not be restored: nothing runs until forget() */
+	struct Sql *sql;         /* NULL unless `sql = true` */
 } Script;
 
 static inline Script *script_of(Handler *h)

@@ -84,7 +84,8 @@ static bool read_file(const LuaHost *h, const char *path, Buf *out, Err *err)
 	else
 		ok = read_stream(f, path, out, err);
 	if (ok && out->len > 0 && out->s[0] == '\033')
-		ok = err_set(err, ERR_SCRIPT, "%s: bytecode is not accepted (give the source)", path);
+		ok = err_set(
+			err, ERR_SCRIPT, "%s: bytecode is not accepted (give the source)", path);
 	if (f != NULL)
 		fclose(f);
 	free(file);
@@ -120,7 +121,7 @@ void lua_source_script(lua_State *L, LuaHost *h)
 		err_set(&err, ERR_SCRIPT, "%s", lua_tostring(L, -1));
 		lua_host_raise(L, &err);
 	}
-	lua_host_push_environment(L, h);   /* [source name chunk environment] */
+	lua_host_push_environment(L, h); /* [source name chunk environment] */
 	lua_setfenv(L, -2);
 	lua_replace(L, -3);
 	lua_pop(L, 1);

@@ -13,16 +13,17 @@
 typedef enum { SQL_READY, SQL_WAITING, SQL_ANSWERED, SQL_REFUSED } SqlState;
 
 typedef struct Sql {
-	lua_State *co;          /* the event at work; NULL: none */
-	int co_ref, db_ref;     /* registry */
+	lua_State *co;      /* the event at work; NULL: none */
+	int co_ref, db_ref; /* registry */
 	SqlState state;
-	ScriptSql *queue;       /* since the last collect() */
+	int64_t left;     /* of the event's budget, while it waits */
+	ScriptSql *queue; /* since the last collect() */
 	size_t count, cap;
-	size_t taken;           /* of them, given away by query() */
-	size_t before;          /* of them, queued before the event at work */
+	size_t taken;  /* of them, given away by query() */
+	size_t before; /* of them, queued before the event at work */
 	ScriptSql query;
-	Arena *arena, *handed;  /* of the queue, and of what the last collect() gave away */
-	Buf rows;               /* the answer */
+	Arena *arena, *handed; /* of the queue, and of what the last collect() gave away */
+	Buf rows;              /* the answer */
 	Err error;
 } Sql;
 
@@ -47,7 +48,8 @@ static Str keep_text(lua_State *L, Sql *q, int index)
 
 	text.s = lua_tolstring(L, index, &text.len);
 	if (!json_storable(text))
-		luaL_error(L, "parameter %d: a text that is not UTF-8, or holds a NUL, cannot be sent",
+		luaL_error(L,
+			"parameter %d: a text that is not UTF-8, or holds a NUL, cannot be sent",
 			index - 2);
 	return arena_str(q->arena, text);
 }
@@ -96,7 +98,8 @@ static Str parameter(lua_State *L, Sql *q, int index)
 			return (Str){ NULL, 0 };
 		if (lua_decimal_text(L, index).s != NULL)
 			return arena_str(q->arena, lua_decimal_text(L, index));
-		luaL_error(L, "parameter %d: a %s cannot be sent", index - 2, luaL_typename(L, index));
+		luaL_error(
+			L, "parameter %d: a %s cannot be sent", index - 2, luaL_typename(L, index));
 		return (Str){ NULL, 0 };
 	}
 }
@@ -109,9 +112,12 @@ static ScriptSql read_statement(lua_State *L, Sql *q, const char *word)
 	Str *params;
 
 	if (lua_type(L, 2) != LUA_TSTRING)
-		luaL_error(L, "db:%s: an SQL text is expected (write db:%s(\"…\", parameters…))", word, word);
+		luaL_error(L, "db:%s: an SQL text is expected (write db:%s(\"…\", parameters…))",
+			word, word);
 	if (q->co != L)
-		luaL_error(L, "db:%s belongs into the handler itself, not into a coroutine of its own", word);
+		luaL_error(L,
+			"db:%s belongs into the handler itself, not into a coroutine of its own",
+			word);
 	st.sql.s = lua_tolstring(L, 2, &st.sql.len);
 	if (!lua_sql_allowed(st.sql, &err))
 		luaL_error(L, "db:%s: %s", word, err.message);
@@ -234,7 +240,7 @@ static void begin(lua_State *L, Turn *t)
 	lua_rawgeti(q->co, LUA_REGISTRYINDEX, s->event_ref);
 }
 
-static void push_answer(lua_State *L, Sql *q)
+static void push_answer(lua_State *L, LuaHost *h, Sql *q)
 {
 	Err err = { 0 };
 
@@ -242,6 +248,7 @@ static void push_answer(lua_State *L, Sql *q)
 		lua_host_raise(L, &err);
 	lua_xmove(L, q->co, 1);
 	q->state = SQL_READY;
+	lua_host_go_on(h, q->left);
 }
 
 static void check_result(lua_State *L, Turn *t)
@@ -254,8 +261,9 @@ static void check_result(lua_State *L, Turn *t)
 		return;
 	lua_rawgeti(L, LUA_REGISTRYINDEX, t->s->handlers[t->handler]);
 	lua_host_where(L, -1, where, sizeof(where));
-	err_set(&err, ERR_SCRIPT, "%s: %s: the handler returned a %s (with sql = true it returns nothing)",
-		where, lua_host_label(t->s->host), luaL_typename(q->co, 1));
+	err_set(&err, ERR_SCRIPT,
+		"%s: %s: the handler returned a %s (with sql = true it returns nothing)", where,
+		lua_host_label(t->s->host), luaL_typename(q->co, 1));
 	lua_host_raise(L, &err);
 }
 
@@ -270,15 +278,16 @@ static void take_turn(lua_State *L, void *arg)
 	if (q->co == NULL)
 		begin(L, t);
 	else
-		push_answer(L, q);
+		push_answer(L, s->host, q);
 	lua_event_point(s->event, t->event);
 	t->rc = lua_resume(q->co, lua_status(q->co) == 0 ? 2 : 1); /* (db, event), or the rows */
 	lua_event_point(s->event, NULL);
+	q->left = lua_host_left(s->host);
 	if (t->rc == LUA_YIELD && q->state == SQL_WAITING)
 		return;
 	if (t->rc == LUA_YIELD) {
-		err_set(&err, ERR_SCRIPT, "%s: %s: the handler yielded (only db:query may)", s->def.path,
-			lua_host_label(s->host));
+		err_set(&err, ERR_SCRIPT, "%s: %s: the handler yielded (only db:query may)",
+			s->def.path, lua_host_label(s->host));
 		lua_host_raise(L, &err);
 	}
 	if (t->rc != 0) {

@@ -16,8 +16,8 @@ static const char *const statements[] = { "select", "insert", "update", "delete"
 static const char *const functions[] = { "set_config", "pg_notify", "pg_terminate_backend",
 	"pg_cancel_backend", "pg_reload_conf", "pg_switch_wal", "pg_sleep", "pg_sleep_for",
 	"pg_sleep_until", "setval" };
-static const char *const families[] = { "pg_advisory_", "pg_try_advisory_", "dblink", "lo_", "pg_read_",
-	"pg_ls_", "pg_logical_", "pg_replication_" };
+static const char *const families[] = { "pg_advisory_", "pg_try_advisory_", "dblink", "lo_",
+	"pg_read_", "pg_ls_", "pg_logical_", "pg_replication_" };
 
 static bool at(const Scan *s, const char *text)
 {
@@ -111,7 +111,8 @@ static Token next(Scan *s, Str *word)
 		while (s->p < s->end && (in_word(*s->p) || *s->p == '$'))
 			s->p++;
 		word->len = (size_t)(s->p - word->s);
-		if (s->p < s->end && *s->p == '\'' && word->len == 1 && tolower((unsigned char)*word->s) == 'e')
+		if (s->p < s->end && *s->p == '\'' && word->len == 1 &&
+			tolower((unsigned char)*word->s) == 'e')
 			skip_quoted(s, '\'', true);
 		return TOKEN_WORD;
 	}
@@ -159,7 +160,8 @@ static bool reaches_out(Str word)
 
 static bool refuse_start(Str word, Err *err)
 {
-	return err_set(err, ERR_SCRIPT, "'%.*s' is not accepted (only SELECT, INSERT, UPDATE, DELETE, MERGE, "
+	return err_set(err, ERR_SCRIPT,
+		"'%.*s' is not accepted (only SELECT, INSERT, UPDATE, DELETE, MERGE, "
 		"WITH and VALUES are: the transaction and the session belong to the program)",
 		(int)(word.len < 30 ? word.len : 30), word.s);
 }
@@ -181,10 +183,13 @@ bool lua_sql_allowed(Str sql, Err *err)
 	for (; token != TOKEN_END; before = token == TOKEN_WORD ? word : (Str){ "", 0 }) {
 		token = next(&s, &word);
 		if (token == TOKEN_SEMICOLON && next(&s, &word) != TOKEN_END)
-			return err_set(err, ERR_SCRIPT, "one statement at a time (call exec or query for each)");
+			return err_set(err, ERR_SCRIPT,
+				"one statement at a time (call exec or query for each)");
 		if (token == TOKEN_OPEN && reaches_out(before))
-			return err_set(err, ERR_SCRIPT, "%.*s() is not accepted (it reaches beyond the "
-				"statement)", (int)before.len, before.s);
+			return err_set(err, ERR_SCRIPT,
+				"%.*s() is not accepted (it reaches beyond the "
+				"statement)",
+				(int)before.len, before.s);
 	}
 	return true;
 }

@@ -13,7 +13,7 @@ typedef struct {
 struct States {
 	State *slots;
 	size_t nslots, cap;
-	int32_t *table;      /* open addressing; NOBODY: free */
+	int32_t *table; /* open addressing; NOBODY: free */
 	size_t mask, used;
 	List free, dirty, unsettled;
 	int32_t newest, oldest;
@@ -116,8 +116,9 @@ static uint32_t new_slot(States *s, Str key, uint64_t hash, size_t at)
 {
 	uint32_t slot = new_number(s);
 
-	s->slots[slot] = (State){ .key = { mem_strndup(key.s, key.len), key.len }, .hash = hash,
-		.used = true };
+	s->slots[slot] = (State){
+		.key = { mem_strndup(key.s, key.len), key.len }, .hash = hash, .used = true
+	};
 	states_size(s, slot, SLOT_COST + key.len);
 	s->table[at] = (int32_t)slot;
 	link_newest(s, slot);
@@ -339,7 +340,8 @@ bool key_set_has(const KeySet *k, Str key)
 
 	if (k->count == 0)
 		return false;
-	for (size_t at = hash & k->keys->mask; k->keys->table[at] != NOBODY; at = (at + 1) & k->keys->mask) {
+	for (size_t at = hash & k->keys->mask; k->keys->table[at] != NOBODY;
+		at = (at + 1) & k->keys->mask) {
 		const State *st = &k->keys->slots[k->keys->table[at]];
 
 		if (st->hash == hash && str_eq(st->key, key))

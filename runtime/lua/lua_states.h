@@ -13,10 +13,10 @@ typedef struct {
 	uint32_t bytes;               /* about what it takes in Lua */
 	bool known;                   /* loaded, or known not to exist */
 	bool exists;
-	bool dirty;                   /* changed since the last states_collected() */
-	bool unsettled;               /* collected, and not committed yet */
-	bool asked;                   /* the caller's: already in the list of what to load */
-	uint64_t hash;                /* from here on the cache's own */
+	bool dirty;     /* changed since the last states_collected() */
+	bool unsettled; /* collected, and not committed yet */
+	bool asked;     /* the caller's: already in the list of what to load */
+	uint64_t hash;  /* from here on the cache's own */
 	uint64_t page;
 	int32_t older, newer;
 	bool used;

@@ -10,9 +10,9 @@ enum {
 };
 
 typedef struct {
-	const char *text;   /* the message, without the place before it */
-	char where[256];    /* "file:line", or "" */
-	bool placed;        /* `where` is what the message itself said */
+	const char *text; /* the message, without the place before it */
+	char where[256];  /* "file:line", or "" */
+	bool placed;      /* `where` is what the message itself said */
 	int shown;
 	size_t len;
 	char *trace;
@@ -55,7 +55,8 @@ static void place_of_text(Trace *t)
 static void place(Trace *t, const lua_Debug *ar)
 {
 	char prefix[LUA_IDSIZE + 16];
-	size_t len = (size_t)snprintf(prefix, sizeof(prefix), "%s:%d: ", ar->short_src, ar->currentline);
+	size_t len =
+		(size_t)snprintf(prefix, sizeof(prefix), "%s:%d: ", ar->short_src, ar->currentline);
 	bool named = !t->placed && strncmp(t->text, prefix, len) == 0;
 
 	if (named)
@@ -79,15 +80,18 @@ static void show(Trace *t, const lua_Debug *ar)
 		n = snprintf(t->trace + t->len, t->size - t->len, "%s%s:%d: in function '%.60s'",
 			t->len ? "\n" : "", ar->source + 1, ar->currentline, ar->name);
 	else
-		n = snprintf(t->trace + t->len, t->size - t->len, "%s%s:%d: in the function at line %d",
-			t->len ? "\n" : "", ar->source + 1, ar->currentline, ar->linedefined);
+		n = snprintf(t->trace + t->len, t->size - t->len,
+			"%s%s:%d: in the function at line %d", t->len ? "\n" : "", ar->source + 1,
+			ar->currentline, ar->linedefined);
 	t->len += (size_t)n;
 }
 
 void lua_trace_describe(lua_State *L, const char *subject, Err *err)
 {
 	char scratch[128], trace[sizeof(err->trace)] = "";
-	Trace t = { .text = text_of(L, scratch, sizeof(scratch)), .trace = trace, .size = sizeof(trace) };
+	Trace t = {
+		.text = text_of(L, scratch, sizeof(scratch)), .trace = trace, .size = sizeof(trace)
+	};
 	lua_Debug ar;
 
 	for (int level = 0; level < FRAMES_SEEN && lua_getstack(L, level, &ar); level++) {

@@ -101,8 +101,8 @@ static bool take(Options *o, int argc, char **argv, int *i, Err *err)
 		return err_set(err, ERR_USAGE, "option '--%s' takes no value", found->name);
 	if (found->arg != NULL && value == NULL) {
 		if (*i + 1 >= argc)
-			return err_set(err, ERR_USAGE, "option '--%s' needs a value (--%s %s)", found->name,
-				found->name, found->arg);
+			return err_set(err, ERR_USAGE, "option '--%s' needs a value (--%s %s)",
+				found->name, found->name, found->arg);
 		value = argv[++*i];
 	}
 	o->given[o->ngiven].option = found;
@@ -156,7 +156,8 @@ bool options_flag(const Options *o, const char *name)
 	return false;
 }
 
-bool options_int(const Options *o, const char *name, int64_t min, int64_t max, int64_t *out, Err *err)
+bool options_int(
+	const Options *o, const char *name, int64_t min, int64_t max, int64_t *out, Err *err)
 {
 	const char *text = options_value(o, name);
 	char *end;
@@ -167,8 +168,9 @@ bool options_int(const Options *o, const char *name, int64_t min, int64_t max, i
 	errno = 0;
 	n = strtoll(text, &end, 10);
 	if (end == text || *end != '\0' || errno != 0 || n < min || n > max)
-		return err_set(err, ERR_USAGE, "option '--%s': '%.40s' is not a whole number from %lld to %lld",
-			name, text, (long long)min, (long long)max);
+		return err_set(err, ERR_USAGE,
+			"option '--%s': '%.40s' is not a whole number from %lld to %lld", name,
+			text, (long long)min, (long long)max);
 	*out = n;
 	return true;
 }

@@ -39,7 +39,8 @@ const char *options_value(const Options *o, const char *name);
 bool options_flag(const Options *o, const char *name);
 
 /* A whole number in [min, max]; *out is left alone where nothing was given and there is no default. */
-bool options_int(const Options *o, const char *name, int64_t min, int64_t max, int64_t *out, Err *err);
+bool options_int(
+	const Options *o, const char *name, int64_t min, int64_t max, int64_t *out, Err *err);
 
 /* How many single-character edits (a swap of two neighbours is one) lead from a to b. */
 size_t options_distance(const char *a, const char *b);

@@ -96,7 +96,8 @@ function columns.parse(text, json)
   if name:match(" default$") then
     return nil, "'default' is not followed by a value"
   elseif name:match("primary key") or name:match("references") or name:match("unique") or name:match("check") then
-    return nil, ("'%s' has a constraint; only 'not null' and 'default' are known (use sql = true for more)"):format(text)
+    return nil, ("'%s' has a constraint; only 'not null' and 'default' are known (use sql = true for more)"):format(
+      text)
   end
   local type_name, problem = resolve_type((name:gsub(" null$", "")))
   if not type_name then

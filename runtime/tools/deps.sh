@@ -48,6 +48,7 @@ for set in ${*:-build lint test}; do
     need procps has pgrep
     need xz-utils has xz
     need binutils has nm
+    need socat has socat
     ;;
   *)
     echo "deps: '$set': no such set (build, lint, test)" >&2

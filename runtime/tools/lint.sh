@@ -82,7 +82,7 @@ bugprone-too-small-loop-variable,bugprone-undefined-memory-manipulation,bugprone
 clang-analyzer-core.*,clang-analyzer-deadcode.*,clang-analyzer-unix.*'
 
 tidy() {
-  make -s B="$build" --eval 'lint-generated: $(GEN)' lint-generated || return 1
+  make -s B="$build" --eval 'lint-generated: ; @$(MAKE) -s $(GEN)' lint-generated || return 1
   TIDY_FLAGS=$(make -s B="$build" VERSION=lint --eval 'lint-flags: ; @echo "$(subst ",\",$(FLAGS))"' lint-flags) || return 1
   TIDY_CHECKS=$(echo "$tidy_checks" | tr -d '\n')
   TIDY_SEEN=$build/tidy

@@ -15,7 +15,8 @@ if [ "${1-}" = --one ]; then
   start=$(date +%s)
   limit=600
   [ -n "${MOONWAKE_SOAK-}" ] && limit=7200
-  MOONWAKE_RESULT=$base.result LD_PRELOAD=${MOONWAKE_PRELOAD-} timeout -k 20 $limit \
+  MOONWAKE_RESULT=$base.result timeout -k 20 $limit \
+    env ${MOONWAKE_PRELOAD:+"LD_PRELOAD=$MOONWAKE_PRELOAD" "ASAN_OPTIONS=detect_leaks=0"} \
     luajit $tools/spec.lua "$file" >"$base.log" 2>&1 </dev/null
   code=$?
   passed=0 failed=0 skipped=0 why=
@@ -91,9 +92,8 @@ fi
 # for in the program and not in luajit, which leaves its memory to the system.
 if nm -D "$MOONWAKE_BUILD/libmoonwake.so" 2>/dev/null | grep -q __asan_init; then
   MOONWAKE_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)"
-  ASAN_OPTIONS=detect_leaks=0:${ASAN_OPTIONS-}
   UBSAN_OPTIONS=print_stacktrace=1:${UBSAN_OPTIONS-}
-  export MOONWAKE_PRELOAD ASAN_OPTIONS UBSAN_OPTIONS
+  export MOONWAKE_PRELOAD UBSAN_OPTIONS
 fi
 
 out=$(mktemp -d /tmp/moonwake-test.XXXXXX) || exit 1

@@ -1,4 +1,4 @@
--- The receipt phase of an environmental permit process (CoSeLoG), as a CSV file: each row a finished activity of a case.
+-- The receipt phase of an environmental permit process (CoSeLoG), as a CSV file: each row a finished activity.
 --
 --   moonwake import --map scripts/import/receipt.lua receipt.csv.gz
 --

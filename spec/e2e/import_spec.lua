@@ -168,8 +168,8 @@ describe("import", function()
     end)
 
     it("passes over a line of 1 GB in bounded memory", function()
-      local command = ("ulimit -v 700000; (printf '%s'; head -c 1000000000 /dev/zero | tr '\\0' x; echo; printf '%s') | "
-        .. "%s import --json --rejects %s/r -"):format(event(1):gsub("\n", "\\n"), event(2):gsub("\n", "\\n"), moonwake.bin, dir)
+      local command = ("%s; (printf '%s'; head -c 1000000000 /dev/zero | tr '\\0' x; echo; printf '%s') | "
+        .. "%s import --json --rejects %s/r -"):format(moonwake.limit_memory(700000), event(1):gsub("\n", "\\n"), event(2):gsub("\n", "\\n"), moonwake.bin, dir)
 
       local r = moonwake.run({ "-c", command }, { program = "/bin/bash", db = dsn, timeout = 100 })
 
@@ -275,11 +275,29 @@ describe("import", function()
 
       assert.same({ 0, 0 }, { inside.code, beside.code })
     end)
+
+    it("gives a script from elsewhere the modules of its own workspace", function()
+      write("ws/scripts/lib/kinds.lua", "return { x = 'from the module' }")
+      local map = write("ws/scripts/import/m.lua", [[local kinds = require "kinds"
+        return function() return { event_type = "t", aggregate_type = "a", aggregate_id = kinds.x } end]])
+
+      local r = import("--map", map, write("r.ndjson", "{}\n"))
+
+      assert.equal(0, r.code, r.err)
+      assert.equal("from the module", ask("SELECT aggregate_id FROM moonwake.events"))
+    end)
+
+    it("says which script is not there", function()
+      local r = import("--map", "no/such.lua", write("r.ndjson", "{}\n"))
+
+      assert.equal(2, r.code)
+      assert.equal("moonwake: no/such.lua: No such file or directory (--map names a Lua script)\n", r.err)
+    end)
   end)
 
   describe("of CSV", function()
     local function import_csv(text, ...)
-      return import("--map", write("map.lua", MAP), ..., write("t.csv", text))
+      return import("--map", write("map.lua", MAP), write("t.csv", text), ...)
     end
 
     local function rows()

@@ -181,7 +181,7 @@ describe("publish", function()
   it("passes over a line of 1 GB in bounded memory", function()
     local pipe = ("(printf '%%s\\n' '%s'; head -c 1000000000 /dev/zero | tr '\\0' x; printf '\\n%%s\\n' '%s')")
       :format(GOOD:format(1), GOOD:format(2))
-    local r = moonwake.run({ "-c", ("ulimit -v 700000; %s | %s publish -"):format(pipe, moonwake.bin) },
+    local r = moonwake.run({ "-c", ("%s; %s | %s publish -"):format(moonwake.limit_memory(700000), pipe, moonwake.bin) },
       { program = "/bin/bash", db = dsn, timeout = 100 })
 
     assert.equal(1, r.code)

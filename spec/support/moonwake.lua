@@ -25,6 +25,13 @@ end
 
 moonwake.bin = absolute(os.getenv("MOONWAKE_BIN") or "build/moonwake")
 
+--- A shell command that limits the memory of what follows it. The address sanitizer reserves terabytes: under it the
+-- limit cannot be set, and what a spec says about memory is left to the other builds.
+function moonwake.limit_memory(kilobytes)
+  local sanitized = files.command("grep -c __asan_init " .. files.quote(moonwake.bin) .. " || true") ~= "0"
+  return sanitized and "true" or "ulimit -v " .. kilobytes
+end
+
 --- The environment is the spec's own but for what names a database or colours.
 local function shell_command(args, opts, base)
   local words = { "env -u DATABASE_URL -u PGHOST -u PGPORT -u PGDATABASE -u PGUSER NO_COLOR=1" }

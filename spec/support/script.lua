@@ -162,11 +162,11 @@ end
 
 
 local function key_of_row(row, names)
-  local parts = {}
+  local values = {}
   for i, name in ipairs(names) do
-    parts[i] = tostring(row[name])
+    values[i] = tostring(row[name])
   end
-  return table.concat(parts, "|")
+  return table.concat(values, "|")
 end
 
 

@@ -77,6 +77,15 @@ describe("the sandbox", function()
       s:close()
     end)
 
+    it("is given up by jit = true", function()
+      local s = script.define [[ jit = true, budget = 1000, on = { t = function(state) state.n = 0
+        for i = 1, 1e6 do state.n = state.n + i % 3 end end } ]]
+      local fx = s:run { {} }
+      s:close()
+
+      assert.equal(1000000, fx.upserts[1].state.n)
+    end)
+
     it("ends the same event at the same instruction in every run", function()
       local function depth()
         return result [[ state.n = 0

@@ -67,15 +67,13 @@ describe("a projection with sql = true", function()
       end ]]
     local page = s:page { {}, {} }
     s:prepare(page)
-    local at, how, n = 0, nil, 0
-    repeat
+    local n, how, at = 0, s:step(page)
+    while how == "query" do
+      query()
+      n = n + 1
+      answer(('[{"n":%d}]'):format(n))
       how, at = s:step(page, at)
-      if how == "query" then
-        query()
-        n = n + 1
-        answer(('[{"n":%d}]'):format(n))
-      end
-    until how ~= "query"
+    end
 
     assert.same({ "done", 2, 6 }, { how, at, n })
   end)
@@ -87,7 +85,7 @@ describe("a projection with sql = true", function()
     s:step(page)
     query()
     local err = ffi.new("Err")
-    s.C.err_set(err, s.C.ERR_SQL, 'column "broken" does not exist')
+    script.C.err_set(err, script.C.ERR_SQL, 'column "broken" does not exist')
     s.ops.resume(s.handler, ffi.new("Str"), err)
     local how, at, why = s:step(page)
 
@@ -111,14 +109,13 @@ describe("a projection with sql = true", function()
     s = script.define [[ sql = true, budget = 50000, on = { t = function(db) while true do for i = 1, 500 do end db:query("SELECT 1") end end } ]]
     local page = s:page { {} }
     s:prepare(page)
-    local how, _, err
+    local how, at, err = s:step(page)
     for _ = 1, 1000 do
-      how, _, err = s:step(page)
-      if how ~= "query" then
-        break
+      if how == "query" then
+        query()
+        answer("[]")
+        how, at, err = s:step(page, at)
       end
-      query()
-      answer("[]")
     end
 
     assert.same({ "failed", "limit" }, { how, err and err.kind })
@@ -157,7 +154,7 @@ describe("a projection with sql = true", function()
       local err = failure(("db:exec([==[%s]==])"):format(sql))
 
       assert.matches("^projections/p.lua:3: projection 'p': db:exec: ", err)
-      assert.is_true(err:find("is not accepted", 1, true) or err:find("is empty", 1, true) and true, err)
+      assert.is_truthy(err:find("is not accepted", 1, true) or err:find("is empty", 1, true), err)
     end)
   end
 
