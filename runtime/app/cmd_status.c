@@ -10,7 +10,7 @@ static const Option options[] = {
 };
 
 /* The columns of sql/queries/status_*.sql. */
-enum { L_HEAD, L_WRITERS, L_OLDEST, L_OWNER };
+enum { L_HEAD, L_WRITERS, L_OLDEST };
 enum { C_NAME, C_KIND, C_VERSION, C_STATE, C_POSITION, C_DAEMON, C_SILENT, C_PARKED, C_SKIPPED, C_ERROR,
 	C_EVENT, C_TRACE, C_NOTE };
 

@@ -3,6 +3,8 @@
 #include "base/clock.h"
 #include "base/fault.h"
 
+#include <inttypes.h>
+
 #define LINGER_MS 3 /* how often an idle session looks before it goes to sleep */
 #define PRUNE_NS  UINT64_C(600000000000)
 
@@ -68,13 +70,34 @@ void session_consider_sleep(Session *s, bool at_rest)
 	}
 }
 
+/* A position above the log's head: it would wait for numbers that other events get. */
+static bool ahead_of_log(const Session *s, Err *err)
+{
+	for (size_t i = 0; i < s->nteams; i++) {
+		int64_t position = group_claim(s->teams[i].group).position;
+
+		if (position <= frontier_head(s->frontier))
+			continue;
+		err_set(err, ERR_DATA, "%s: it stands at event %" PRId64 ", and the log ends at %" PRId64,
+			s->teams[i].members[0]->def->name, position, frontier_head(s->frontier));
+		err_hint(err, "the log was restored or exchanged: `moonwake rebuild` fills its table again");
+		return true;
+	}
+	return false;
+}
+
 void session_on_frontier(void *owner, bool at_rest)
 {
 	Session *s = owner;
 	uint64_t now = clock_monotonic_ns();
+	Err err;
 
 	if (s->state == LOST)
 		return;
+	if (ahead_of_log(s, &err)) {
+		session_lose(s, &err);
+		return;
+	}
 	if (!s->observed) {
 		s->observed = true;
 		s->start_head = frontier_head(s->frontier);

@@ -127,6 +127,17 @@ describe("a log that cannot be read safely is refused:", function()
     end)
   end
 
+  it("consumers that stand behind its end", function()
+    local bench = bench_of { counter = true }
+    bench:publish_many(20)
+    assert.equal(0, bench:caught_up().code)
+    bench:psql("UPDATE moonwake.event_cursors SET position = 1000")
+
+    local r = bench:caught_up()
+    assert.equal(1, r.code)
+    assert.matches("moonwake rebuild", r.err, 1, true)
+  end)
+
   it("also when it happens while the daemon runs", function()
     local bench = running()
     finally(function() bench:stop() end)
@@ -134,7 +145,7 @@ describe("a log that cannot be read safely is refused:", function()
     bench:psql("SELECT setval('moonwake.events_id_seq', 3)")
 
     assert.equal(1, bench.daemons[1]:wait(30))
-    assert.matches("setval", bench.daemons[1]:err(), 1, true)
+    assert.matches("the log was restored", bench.daemons[1]:err(), 1, true)
   end)
 end)
 

@@ -55,6 +55,35 @@ describe("a live poll", function()
   end)
 end)
 
+describe("a type that is rare in a long history", function()
+  it("is found by the index on types, and what was scanned counts as passed", function()
+    local server = pg.start { settings = { session_preload_libraries = "auto_explain",
+      ["auto_explain.log_min_duration"] = "0", ["auto_explain.log_analyze"] = "on" } }
+    finally(function() server:stop() end)
+    local bench = bench_of({ rare = [[projection "rare" { columns = { n = "bigint default 0" },
+      on = { ["rare.*"] = function(row) row.n = row.n + 1 end } }]] }, server)
+    bench:publish("rare.first", "a", "{}")
+    bench:psql([[INSERT INTO moonwake.events (event_id, event_type, aggregate_type, aggregate_id, version, data, occurred_at)
+      SELECT gen_random_uuid(), 'noise.' || i % 3, 'thing', 'n' || i, 1, '{}', now() FROM generate_series(1, 300000) i]])
+    bench:publish("rare.second", "a", "{}")
+    bench:psql("ANALYZE moonwake.events")
+
+    assert.equal(0, bench:caught_up().code)
+    assert.equal("2", bench:psql("SELECT n FROM moonwake.rare"))
+    assert.equal("t", bench:psql("SELECT position = (SELECT max(id) FROM moonwake.events) FROM moonwake.consumers"))
+    local filtered, sparse = 0, 0
+    for _ in files.read(server.log):gmatch("events_page for consumers that do not take every type") do
+      filtered = filtered + 1
+    end
+    for _ in files.read(server.log):gmatch("events_page_types where few of many rows match") do
+      sparse = sparse + 1
+    end
+    assert.is_true(sparse >= 1, "it crawled")
+    assert.is_true(filtered <= 3, "it crawled for " .. filtered .. " pages")
+    bench:stop()
+  end)
+end)
+
 describe("midnight", function()
   it("passes under load, and nothing is lost when the clock jumps", function()
     local server = pg.start { faketime = true }

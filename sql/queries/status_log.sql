@@ -2,5 +2,4 @@
 SELECT moonwake.log_head() AS head, (SELECT count(*) FROM moonwake.log_writers()) AS writers,
        (SELECT coalesce(application, gid, '') || CASE WHEN pid > 0 THEN ', pid ' || pid ELSE ', prepared' END
           || ', for ' || coalesce(extract(epoch FROM age)::bigint, 0) || ' s'
-          FROM moonwake.log_writers() ORDER BY age DESC NULLS LAST LIMIT 1) AS oldest,
-       has_table_privilege('moonwake.events', 'INSERT') AS is_owner
+          FROM moonwake.log_writers() ORDER BY age DESC NULLS LAST LIMIT 1) AS oldest
