@@ -46,7 +46,7 @@ CREATE TABLE moonwake.dead_letters (
   at        timestamptz NOT NULL DEFAULT clock_timestamp(),
   tries     integer NOT NULL DEFAULT 1,
   retry_at  timestamptz,
-  PRIMARY KEY (consumer, event_id)
+  PRIMARY KEY (consumer, event_id, key)
 );
 CREATE INDEX dead_letters_retry ON moonwake.dead_letters (consumer) WHERE retry_at IS NOT NULL;
 
@@ -54,8 +54,8 @@ CREATE VIEW moonwake.consumers AS
   SELECT c.consumer, c.kind, c.version, c.state, coalesce(g.position, c.position) AS position,
          c.group_id, g.epoch, g.daemon, g.pid, g.heartbeat_at, g.advanced_at,
          c.error, c.error_trace, c.error_event, c.error_at, c.note, c.digest,
-         (SELECT count(*) FROM moonwake.dead_letters d WHERE d.consumer = c.consumer AND d.parked) AS parked,
-         (SELECT count(*) FROM moonwake.dead_letters d WHERE d.consumer = c.consumer AND NOT d.parked) AS skipped
+         (SELECT count(DISTINCT d.event_id) FROM moonwake.dead_letters d WHERE d.consumer = c.consumer AND d.parked) AS parked,
+         (SELECT count(DISTINCT d.event_id) FROM moonwake.dead_letters d WHERE d.consumer = c.consumer AND NOT d.parked) AS skipped
     FROM moonwake.event_cursors c LEFT JOIN moonwake.consumer_groups g USING (group_id);
 
 -- Raises rather than matching no row: the COMMIT that follows it in the pipeline must not happen.
@@ -196,14 +196,27 @@ BEGIN
   PERFORM pg_notify('moonwake', '');
 END $$;
 
+-- A dropped letter's key may be free again: the owner has to read the parked keys anew, so its group is dissolved.
+CREATE FUNCTION moonwake.drop_dead_letter(consumer text, event_id bigint)
+RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, moonwake, pg_temp AS $$
+DECLARE
+  n bigint;
+BEGIN
+  PERFORM dissolve_groups(ARRAY(SELECT c.group_id FROM event_cursors c WHERE c.consumer = $1 AND c.group_id IS NOT NULL));
+  DELETE FROM dead_letters d WHERE d.consumer = $1 AND d.event_id = $2;
+  GET DIAGNOSTICS n = ROW_COUNT;
+  PERFORM pg_notify('moonwake', '');
+  RETURN n;
+END $$;
+
 -- letters: [{"event_id":…,"key":…,"parked":bool,"error":…,"trace":…}, …]
 CREATE FUNCTION moonwake.add_dead_letters(consumer text, letters json)
 RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, moonwake, pg_temp AS $$
   INSERT INTO dead_letters AS d (consumer, event_id, key, parked, error, trace)
     SELECT $1, x.event_id, x.key, x.parked, x.error, x.trace
       FROM json_to_recordset(letters) AS x(event_id bigint, key text, parked boolean, error text, trace text)
-  ON CONFLICT (consumer, event_id) DO UPDATE
-    SET key = excluded.key, parked = excluded.parked, error = excluded.error, trace = excluded.trace,
+  ON CONFLICT (consumer, event_id, key) DO UPDATE
+    SET parked = excluded.parked, error = excluded.error, trace = excluded.trace,
         tries = d.tries + 1, retry_at = NULL
 $$;
 
@@ -227,6 +240,8 @@ COMMENT ON FUNCTION moonwake.take_over IS
   'Dissolves the groups of owners that have been silent for so long; returns their sessions'' pids.';
 COMMENT ON FUNCTION moonwake.rebuild_consumer IS
   'Starts a consumer again at the log''s beginning. Example: SELECT moonwake.rebuild_consumer(''device_state'')';
+COMMENT ON FUNCTION moonwake.drop_dead_letter IS
+  'Removes the letters of one event, which the consumer will then never see; returns how many there were.';
 COMMENT ON FUNCTION moonwake.add_dead_letters IS 'Records refused events; a letter that is there counts another try.';
 
 ALTER TABLE moonwake.consumer_groups OWNER TO moonwake_owner;
@@ -246,7 +261,7 @@ BEGIN
   FOR f IN SELECT p.oid::regprocedure FROM pg_proc p
     WHERE p.pronamespace = (SELECT relnamespace FROM pg_class WHERE oid = to_regclass('moonwake.event_cursors'))
       AND p.proname IN ('advance_cursor', 'dissolve_groups', 'claim_list', 'claim_consumers', 'leave_group', 'quarantine_consumer',
-        'heartbeat', 'take_over', 'rebuild_consumer', 'add_dead_letters')
+        'heartbeat', 'take_over', 'rebuild_consumer', 'drop_dead_letter', 'add_dead_letters')
   LOOP
     EXECUTE format('ALTER FUNCTION %s OWNER TO moonwake_owner', f);
     EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f);

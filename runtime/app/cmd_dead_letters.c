@@ -122,11 +122,11 @@ static int drop(PgDb *db, const char *consumer, const char *event)
 	const char *params[] = { consumer, event };
 	Err err;
 	PgRows *rows = pg_db_run(db, SQL_DEAD_LETTERS_DROP, 2, params, &err);
-	int dropped;
+	int64_t dropped;
 
 	if (rows == NULL)
 		return cli_fail(&err);
-	dropped = pg_rows_affected(rows);
+	dropped = pg_rows_i64(rows, 0, 0);
 	pg_rows_free(rows);
 	if (dropped == 0) {
 		err_set(&err, ERR_DATA, "dead-letters: %s has no letter for event %s", consumer, event);

@@ -16,6 +16,8 @@ void group_refuse(Group *g, Consumer *c, size_t index, const Err *err)
 {
 	const Event *e = &g->page.events[index];
 	HandlerOps const *ops = c->handler->ops;
+	size_t nth = 0;
+	Str key;
 
 	if (c->def->on_error == ON_ERROR_STOP && g->retried < 0) {
 		c->stopping = true;
@@ -24,8 +26,11 @@ void group_refuse(Group *g, Consumer *c, size_t index, const Err *err)
 		c->stop_err.event_id = e->id;
 		return;
 	}
-	consumer_add_letter(c, e->id, ops->key_of(c->handler, g->page, index), str_or_null(err->message),
-		str_or_null(err->trace), c->def->on_error != ON_ERROR_SKIP);
+	key = ops->key_of(c->handler, g->page, index, 0);
+	do
+		consumer_add_letter(c, e->id, key.s ? key : STR(""), str_or_null(err->message),
+			str_or_null(err->trace), c->def->on_error != ON_ERROR_SKIP);
+	while ((key = ops->key_of(c->handler, g->page, index, ++nth)).s != NULL);
 	if (c->def->on_error != ON_ERROR_SKIP)
 		ops->park(c->handler, g->page, index);
 }

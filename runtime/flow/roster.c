@@ -75,6 +75,11 @@ static void on_keys(void *owner, PgRows *rows, const Err *err)
 {
 	Roster *r = owner;
 
+	for (size_t i = 0; err == NULL && i < r->n; i++) {
+		Handler *h = r->entries[i].consumer.handler;
+
+		h->ops->set_parked(h, (Str){ NULL, 0 }, false);
+	}
 	for (int i = 0; err == NULL && i < pg_rows_count(rows); i++) {
 		Handler *h = find(r, pg_rows_text(rows, i, 0))->consumer.handler;
 

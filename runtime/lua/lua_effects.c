@@ -78,10 +78,11 @@ static void close_list(Buf *list, Str *out)
 
 /* ---- dead letters ---- */
 
-void script_letter(Script *s, int64_t event_id, Str key)
+void script_wait(Script *s, int64_t event_id, Str key)
 {
 	Letters *l = &s->letters;
 
+	parked_add(s->parked, key);
 	if (l->arena == NULL)
 		l->arena = arena_new(4096);
 	if (l->count == l->cap) {
@@ -129,6 +130,7 @@ bool script_collect(Handler *h, Effects *out, Err *err)
 	close_list(&s->upserts, &out->upserts);
 	close_list(&s->deletes, &out->deletes);
 	hand_out_letters(s, out);
+	parked_collected(s->parked);
 	if (s->sql != NULL)
 		script_sql_collect(s->sql, out);
 	return true;

@@ -45,6 +45,10 @@ void lua_host_spend(lua_State *L, int64_t steps);
 /* Between two events: collects garbage where the limit comes near. */
 void lua_host_relax(lua_State *L, LuaHost *h);
 
+/* Between two batches: a small heap is collected often, since it then stays in the processor's cache;
+ * a large one seldom, since every collection visits all cached states. */
+void lua_host_pace(lua_State *L, LuaHost *h);
+
 /* Raises where C calls Lua calls C … too deeply; for C functions that call back into scripts. */
 void lua_host_check_depth(lua_State *L);
 

@@ -264,14 +264,15 @@ static void settle(lua_State *L, void *arg)
 {
 	Script *s = arg;
 
-	(void)L;
 	states_settled(s->states, drop_row, s);
+	lua_host_pace(L, s->host);
 }
 
 static void script_settled(Handler *h)
 {
 	Script *s = script_of(h);
 
+	parked_settled(s->parked);
 	lua_gate(s->host, settle, s, NULL); /* clearing fields needs no memory: it cannot fail */
 }
 
@@ -294,6 +295,7 @@ static void script_forget(Handler *h)
 	states_forget(s->states);
 	s->page.count = s->page.nslots = 0;
 	script_drop_letters(s);
+	parked_forget(s->parked);
 	if (s->sql != NULL)
 		script_sql_forget(s);
 }
@@ -307,7 +309,7 @@ static void script_park(Handler *h, EventSlice page, size_t index)
 	if (!script_keys_of(s, &page.events[index], NULL))
 		return;
 	for (size_t i = 0; i < s->key_list.count; i++)
-		key_set_put(s->parked, key_list_at(&s->key_list, i), true);
+		parked_add(s->parked, key_list_at(&s->key_list, i));
 }
 
 static void script_set_parked(Handler *h, Str key, bool parked)
@@ -315,22 +317,22 @@ static void script_set_parked(Handler *h, Str key, bool parked)
 	Script *s = script_of(h);
 
 	if (key.s == NULL) {
-		key_set_clear(s->parked);
+		parked_clear(s->parked);
 		return;
 	}
 	buf_clear(&s->key);
 	key_list_stored(key, &s->key);
 	if (s->key.len > 0)
-		key_set_put(s->parked, buf_str(&s->key), parked);
+		parked_set(s->parked, buf_str(&s->key), parked);
 }
 
-static Str script_key_of(Handler *h, EventSlice page, size_t index)
+static Str script_key_of(Handler *h, EventSlice page, size_t index, size_t nth)
 {
 	Script *s = script_of(h);
 
-	if (!script_keys_of(s, &page.events[index], NULL) || s->key_list.count == 0)
-		return STR("");
-	return key_list_at(&s->key_list, 0);
+	if (!script_keys_of(s, &page.events[index], NULL) || nth >= s->key_list.count)
+		return (Str){ NULL, 0 };
+	return key_list_at(&s->key_list, nth);
 }
 
 /* ---- opening ---- */
@@ -465,7 +467,7 @@ static void script_close(Handler *h)
 	shape_close(s->shape);
 	key_rule_close(s->keys);
 	states_close(s->states);
-	key_set_close(s->parked);
+	parked_close(s->parked);
 	key_list_free(&s->key_list);
 	for (size_t i = 0; i <= s->types_mask; i++)
 		free((char *)s->types[i].type.s);
@@ -509,7 +511,7 @@ Handler *lua_handler_open(const LuaOptions *options, const char *path, Err *err)
 
 	s->base.ops = &ops;
 	s->arena = arena_new(4096);
-	s->parked = key_set_open();
+	s->parked = parked_open();
 	s->def.path = arena_str(s->arena, str_from(path)).s;
 	clear_types(s);
 	s->host = lua_host_open(options, path, err);

@@ -21,12 +21,13 @@
 #define CALL_NS        INT64_C(2000000000)
 #define INSTRUCTION_NS 100
 
+#define LARGE_HEAP (8 * MB) /* beyond what the processor caches */
+
 enum {
 	HOOK_EVERY = 1000,         /* instructions between two looks at the budget */
 	STEPS_PER_INSTRUCTION = 4, /* the budget is kept in steps of about a nanosecond */
 	BIG_BLOCK = 4096, /* allocations from here on cost steps: their bytes are touched */
 	BYTES_PER_STEP = 8,
-	GC_PAUSE = 400, /* percent: a cycle begins when the heap is four times what the last left */
 	C_STACK_LIMIT = 1024 * 1024, /* bytes of C stack that C and Lua may use in turns */
 	SLOT_HANDLER = 1,            /* pinned on the stack: our message handler … */
 	SLOT_ENTER,                  /* … and the function that calls a step */
@@ -160,6 +161,11 @@ void lua_host_relax(lua_State *L, LuaHost *h)
 		h->used + (h->limit - h->used) / 2; /* never beyond the limit, since used is not */
 	if (h->soft < h->limit / 2)
 		h->soft = h->limit / 2;
+}
+
+void lua_host_pace(lua_State *L, LuaHost *h)
+{
+	lua_gc(L, LUA_GCSETPAUSE, h->used > LARGE_HEAP ? 400 : 200);
 }
 
 LuaHost *lua_host_of(lua_State *L)
@@ -407,7 +413,6 @@ static void open_words(lua_State *L, void *arg)
 {
 	LuaHost *h = arg;
 
-	lua_gc(L, LUA_GCSETPAUSE, GC_PAUSE);
 	lua_pattern_budget(L, &h->budget);
 	lua_sandbox_open(L, h);
 	lua_source_open(L);

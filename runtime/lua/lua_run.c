@@ -193,6 +193,20 @@ static void fail_keys(lua_State *L, Slice *r)
 	lua_host_raise(L, &err);
 }
 
+/* An event is handled for all of its keys or for none: it waits if one of them does, and then all of them do. */
+static bool waits(Script *s, const EventKeys *k, const uint32_t *slots, int64_t event_id)
+{
+	bool parked = false;
+
+	if (k->failed || !parked_any(s->parked))
+		return false;
+	for (uint32_t i = 0; i < k->count; i++)
+		parked = parked || parked_has(s->parked, states_at(s->states, slots[i])->key);
+	for (uint32_t i = 0; parked && i < k->count; i++)
+		script_wait(s, event_id, states_at(s->states, slots[i])->key);
+	return parked;
+}
+
 static void run_event(lua_State *L, Slice *r)
 {
 	Script *s = r->s;
@@ -201,21 +215,14 @@ static void run_event(lua_State *L, Slice *r)
 
 	r->slot = -1;
 	drop_saved(r);
+	if (waits(s, k, slots, r->page.events[r->at].id))
+		return;
 	if (k->failed)
 		fail_keys(L, r);
 	for (uint32_t i = 0; r->careful && i < k->count; i++)
 		save(L, r, slots[i]);
-	for (uint32_t i = 0; i < k->count; i++) {
-		if (!key_set_has(s->parked, states_at(s->states, slots[i])->key))
-			run_key(L, r, slots[i], k->handler);
-	}
-	/* Letters come last: an event that fails leaves none behind. */
-	for (uint32_t i = 0; i < k->count; i++) {
-		Str key = states_at(s->states, slots[i])->key;
-
-		if (key_set_has(s->parked, key))
-			script_letter(s, r->page.events[r->at].id, key);
-	}
+	for (uint32_t i = 0; i < k->count; i++)
+		run_key(L, r, slots[i], k->handler);
 	lua_host_relax(L, s->host);
 }
 

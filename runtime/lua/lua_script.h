@@ -6,6 +6,7 @@
 #include "lua/lua_gate.h"
 #include "lua/lua_keys.h"
 #include "lua/lua_row.h"
+#include "lua/lua_parked.h"
 #include "lua/lua_states.h"
 #include "model/handler.h"
 
@@ -55,7 +56,7 @@ typedef struct {
 	States *states;
 	LuaJsonOwner *owners; /* shape_owners() for each slot */
 	size_t nowners;
-	KeySet *parked;
+	Parked *parked;
 	Page page;
 	KeyList key_list;
 	Buf missing, upserts, deletes, key;
@@ -84,7 +85,8 @@ void script_blame(const Event *e, Str key, Err *err);
 /* lua_effects.c */
 size_t script_state_bytes(size_t text); /* what a state takes in Lua, about, by its text's length */
 bool script_collect(Handler *h, Effects *out, Err *err);
-void script_letter(Script *s, int64_t event_id, Str key);
+/* The event waits behind another: a letter, and the key is parked if it was not. */
+void script_wait(Script *s, int64_t event_id, Str key);
 void script_drop_letters(Script *s);
 
 /* lua_sql.c */

@@ -313,14 +313,18 @@ static void undo_event(Script *s)
 		q->count = q->before > q->taken ? q->before : q->taken;
 }
 
-/* Letters for an event whose key is parked. True: nothing is to be run. */
+/* Letters for an event of which a key is parked. True: nothing is to be run. */
 static bool is_parked(Script *s, const Event *e)
 {
-	if (!script_keys_of(s, e, NULL) || s->key_list.count == 0 ||
-		!key_set_has(s->parked, key_list_at(&s->key_list, 0)))
+	bool parked = false;
+
+	if (!parked_any(s->parked) || !script_keys_of(s, e, NULL))
 		return false;
-	script_letter(s, e->id, key_list_at(&s->key_list, 0));
-	return true;
+	for (size_t i = 0; i < s->key_list.count; i++)
+		parked = parked || parked_has(s->parked, key_list_at(&s->key_list, i));
+	for (size_t i = 0; parked && i < s->key_list.count; i++)
+		script_wait(s, e->id, key_list_at(&s->key_list, i));
+	return parked;
 }
 
 /* The server refused the query: the transaction is lost, so the script is not asked. */

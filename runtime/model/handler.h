@@ -91,12 +91,14 @@ typedef struct {
 	/* Drops every state and everything queued: what was not committed never happened. */
 	void (*forget)(Handler *h);
 
-	/* Parks the keys of the event at `index` of the page: its later events become dead letters. */
+	/* Parks the keys of the event at `index` of the page: their later events become dead letters. Undone by
+	 * forget() unless it was settled. */
 	void (*park)(Handler *h, EventSlice page, size_t index);
 	/* The same by key (JSON text as in DeadLetter.key), at start and when letters were retried. */
 	void (*set_parked)(Handler *h, Str key, bool parked);
-	/* The JSON text of the event's first key, for a dead letter; lives until the next call. */
-	Str (*key_of)(Handler *h, EventSlice page, size_t index);
+	/* The JSON text of the event's nth key, for a dead letter; s == NULL behind the last one. Lives until the
+	 * next call. */
+	Str (*key_of)(Handler *h, EventSlice page, size_t index, size_t nth);
 
 	size_t (*memory)(Handler *h); /* bytes held by the script and its states */
 	void (*close)(Handler *h);

@@ -153,7 +153,7 @@ return {
 
   -- Relations of the schema, which no projection may be named like.
   reserved_tables = {
-    "alerts", "consumer_groups", "dead_letters", "event_cursors", "event_ids", "event_types", "events", "log_floor",
+    "alerts", "consumer_epochs", "consumer_groups", "consumers", "dead_letters", "event_cursors", "event_ids", "event_types", "events", "log_floor",
     "migrations", "outbox", "seals", "settings", "snapshots", "state_projections", "streams", "timers",
   },
   -- Columns that every projection has, and PostgreSQL's own.

@@ -72,7 +72,7 @@ if [ -n "$all" ]; then
   else
     failed=1
   fi
-  if ! make --no-print-directory B="$build" all; then
+  if ! make -s --no-print-directory -j"$(nproc)" B="$build" all; then
     echo "FAILED  the build"
     failed=$((failed + 1))
     finish

@@ -113,6 +113,57 @@ describe("on_error", function()
   end)
 end)
 
+describe("an event of several keys", function()
+  local function links(condition)
+    return ([[
+projection "links" {
+  version = 1, on_error = "park_key",
+  key = function(event) return event.data.ends end,
+  columns = { seen = "text default ''" },
+  on = { ["*"] = function(row, event)
+    if %s then error("broken link") end
+    row.seen = row.seen .. event.data.n
+  end },
+}]]):format(condition)
+  end
+  local BAD = 'event.data.n == 2 and row.key == "b"'
+  local SEEN = "SELECT string_agg(key || '=' || seen, ' ' ORDER BY key) FROM moonwake.links"
+
+  it("is handled for all of them or for none, also after a restart and a retry", function()
+    local bench = bench_of { links = links(BAD) }
+    finally(function() bench:stop() end)
+    bench:publish("link.up", "l", '{"n":1,"ends":["a","b"]}')
+    bench:publish("link.up", "l", '{"n":2,"ends":["a","b"]}')
+    bench:publish("link.up", "l", '{"n":3,"ends":["c","a"]}')
+    assert.equal(0, bench:caught_up().code)
+    assert.equal("a=1 b=1", bench:psql(SEEN))
+
+    bench:publish("link.up", "l", '{"n":4,"ends":["c"]}')
+    bench:publish("link.up", "l", '{"n":5,"ends":["d"]}')
+    assert.equal(0, bench:caught_up().code)
+    assert.equal("a=1 b=1 d=5", bench:psql(SEEN))
+
+    bench:save("links", links("false"))
+    bench:daemon()
+    bench:eventually("SELECT daemon IS NOT NULL FROM moonwake.consumers", "t")
+    assert.equal(0, moonwake.run({ "dead-letters", "retry", "links" }, { db = bench.run_dsn }).code)
+    assert.equal("a=123 b=12 c=34 d=5", bench:psql(SEEN))
+  end)
+
+  it("that is dropped frees its keys for what comes", function()
+    local bench = bench_of { links = links(BAD) }
+    finally(function() bench:stop() end)
+    bench:daemon()
+    local bad = bench:publish("link.up", "l", '{"n":2,"ends":["a","b"]}')
+    bench:eventually("SELECT count(DISTINCT event_id) FROM moonwake.dead_letters", "1")
+
+    assert.equal(0, moonwake.run({ "dead-letters", "drop", "links", tostring(bad) }, { db = bench.run_dsn }).code)
+    bench:publish("link.up", "l", '{"n":7,"ends":["a","b"]}')
+    bench:eventually(SEEN, "a=7 b=7")
+    assert.equal(1, moonwake.run({ "dead-letters", "drop", "links", tostring(bad) }, { db = bench.run_dsn }).code)
+  end)
+end)
+
 describe("what the server refuses", function()
   it("costs the event that wanted it, found among many, and nobody else", function()
     local bench = bench_of { counter = true, strict = [[

@@ -127,8 +127,8 @@ describe("a key", function()
 
       assert.same({ "failed", 1, "done", 3, 2 }, { how, at, again, stop, #fx.upserts })
       assert.matches("^projections/p.lua:2: projection 'p': attempt to index field 'k'", err.message)
-      assert.equal("", script.text(s.ops.key_of(s.handler, page.slice, 1)))
-      assert.equal('"x"', script.text(s.ops.key_of(s.handler, page.slice, 0)))
+      assert.is_nil(script.text(s.ops.key_of(s.handler, page.slice, 1, 0)))
+      assert.equal('"x"', script.text(s.ops.key_of(s.handler, page.slice, 0, 0)))
     end)
 
     it("runs the handler once for each key", function()

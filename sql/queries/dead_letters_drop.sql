@@ -1,1 +1,1 @@
-DELETE FROM moonwake.dead_letters WHERE consumer = $1 AND event_id = $2::bigint
+SELECT moonwake.drop_dead_letter($1, $2::bigint)
