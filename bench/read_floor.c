@@ -5,10 +5,11 @@
 #include <stdlib.h>
 #include <time.h>
 
-static const char query[] =
-	"SELECT id, event_id, event_type, aggregate_type, aggregate_id, version, schema_version, data, metadata, "
-	"source, correlation_id, causation_id, actor_type, actor_id, severity, impact, occurred_at, "
-	"\"timestamp\", occurrences FROM moonwake.events ORDER BY id";
+static const char query[] = "SELECT id, event_id, event_type, aggregate_type, aggregate_id, "
+			    "version, schema_version, data, metadata, "
+			    "source, correlation_id, causation_id, actor_type, actor_id, severity, "
+			    "impact, occurred_at, "
+			    "\"timestamp\", occurrences FROM moonwake.events ORDER BY id";
 
 static double now(void)
 {

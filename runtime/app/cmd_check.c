@@ -66,7 +66,8 @@ const Command cmd_check = {
 	.name = "check",
 	.summary = "load every script of the workspace and say what is wrong",
 	.usage = "",
-	.details = "Needs no database. Each error names the file, the line and the nearest right word.",
+	.details = "Needs no database. Each error names the file, the line and the nearest right "
+		   "word.",
 	.options = options,
 	.examples = "  moonwake check\n  moonwake check --json",
 	.run = run,

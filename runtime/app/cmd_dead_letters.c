@@ -21,11 +21,12 @@ static void print_json(const PgRows *r, int i)
 	static const struct {
 		const char *name;
 		int column;
-	} texts[] = { { "consumer", CONSUMER }, { "event_type", TYPE }, { "key", KEY }, { "state", STATE },
-		{ "error", ERROR }, { "at", AT }, { "traceback", TRACE } };
+	} texts[] = { { "consumer", CONSUMER }, { "event_type", TYPE }, { "key", KEY },
+		{ "state", STATE }, { "error", ERROR }, { "at", AT }, { "traceback", TRACE } };
 	Buf out = { 0 };
 
-	buf_addf(&out, "{\"event_id\":%s,\"tries\":%s", pg_rows_text(r, i, EVENT), pg_rows_text(r, i, TRIES));
+	buf_addf(&out, "{\"event_id\":%s,\"tries\":%s", pg_rows_text(r, i, EVENT),
+		pg_rows_text(r, i, TRIES));
 	for (size_t t = 0; t < sizeof(texts) / sizeof(texts[0]); t++) {
 		buf_addf(&out, ",\"%s\":", texts[t].name);
 		json_add_string(&out, str_from(pg_rows_text(r, i, texts[t].column)));
@@ -37,13 +38,15 @@ static void print_json(const PgRows *r, int i)
 
 static void print_table(const PgRows *r, bool verbose)
 {
-	static const char *const heads[] = { "consumer", ">event", "type", "key", "state", "error" };
+	static const char *const heads[] = { "consumer", ">event", "type", "key", "state",
+		"error" };
 	TermTable *t = term_table_new(6, heads);
 
 	for (int i = 0; i < pg_rows_count(r); i++) {
 		const char *error = pg_rows_text(r, i, ERROR);
 		const char *cells[] = { pg_rows_text(r, i, CONSUMER), pg_rows_text(r, i, EVENT),
-			pg_rows_text(r, i, TYPE), pg_rows_text(r, i, KEY), pg_rows_text(r, i, STATE),
+			pg_rows_text(r, i, TYPE), pg_rows_text(r, i, KEY),
+			pg_rows_text(r, i, STATE),
 			*error ? error : "waits behind another event of its key" };
 
 		term_table_row(t, TERM_PLAIN, cells);
@@ -52,7 +55,8 @@ static void print_table(const PgRows *r, bool verbose)
 	term_table_free(t);
 	for (int i = 0; verbose && i < pg_rows_count(r); i++)
 		if (pg_rows_text(r, i, TRACE)[0] != '\0')
-			printf("\nevent %s: %s\n", pg_rows_text(r, i, EVENT), pg_rows_text(r, i, TRACE));
+			printf("\nevent %s: %s\n", pg_rows_text(r, i, EVENT),
+				pg_rows_text(r, i, TRACE));
 }
 
 static int list(Cli *cli, PgDb *db, const char *consumer)
@@ -92,11 +96,13 @@ static int await(Cli *cli, PgDb *db, const char *consumer, int64_t asked)
 			usleep(100000);
 	}
 	if (due > 0) {
-		printf("%lld letters are marked for another try (by the daemon that runs %s: see `moonwake status`)\n",
+		printf("%lld letters are marked for another try (by the daemon that runs %s: see "
+		       "`moonwake status`)\n",
 			(long long)due, consumer);
 		return wait > 0 ? EXIT_FAILED : EXIT_OK;
 	}
-	printf("%lld letters of %s were tried again, %lld are left\n", (long long)asked, consumer, (long long)all);
+	printf("%lld letters of %s were tried again, %lld are left\n", (long long)asked, consumer,
+		(long long)all);
 	return all > 0 ? EXIT_FAILED : EXIT_OK;
 }
 
@@ -113,7 +119,8 @@ static int retry(Cli *cli, PgDb *db, const char *consumer)
 	pg_rows_free(rows);
 	if (asked > 0)
 		return await(cli, db, consumer, asked);
-	printf("no dead letters of %s%s%s\n", consumer, params[1] ? " with key " : "", params[1] ? params[1] : "");
+	printf("no dead letters of %s%s%s\n", consumer, params[1] ? " with key " : "",
+		params[1] ? params[1] : "");
 	return EXIT_OK;
 }
 
@@ -129,7 +136,8 @@ static int drop(PgDb *db, const char *consumer, const char *event)
 	dropped = pg_rows_i64(rows, 0, 0);
 	pg_rows_free(rows);
 	if (dropped == 0) {
-		err_set(&err, ERR_DATA, "dead-letters: %s has no letter for event %s", consumer, event);
+		err_set(&err, ERR_DATA, "dead-letters: %s has no letter for event %s", consumer,
+			event);
 		err_hint(&err, "`moonwake dead-letters list` shows them");
 		return cli_fail(&err);
 	}
@@ -144,9 +152,11 @@ static int run(Cli *cli, int argc, char **argv)
 	int code;
 	Err err;
 
-	if (!(strcmp(verb, "list") == 0 && argc <= 2) && !(strcmp(verb, "retry") == 0 && argc == 2) &&
+	if (!(strcmp(verb, "list") == 0 && argc <= 2) &&
+		!(strcmp(verb, "retry") == 0 && argc == 2) &&
 		!(strcmp(verb, "drop") == 0 && argc == 3))
-		return cli_usage(cli, "takes `list [CONSUMER]`, `retry CONSUMER` or `drop CONSUMER EVENT`");
+		return cli_usage(
+			cli, "takes `list [CONSUMER]`, `retry CONSUMER` or `drop CONSUMER EVENT`");
 	cli_catch_stop(cli);
 	db = pg_db_open(&cli->target, &err);
 	if (db == NULL || !migrate_check(db, &err))
@@ -165,8 +175,10 @@ const Command cmd_dead_letters = {
 	.name = "dead-letters",
 	.summary = "events that a script refused: list them, try them again, drop one",
 	.usage = "[list [CONSUMER] | retry CONSUMER | drop CONSUMER EVENT]",
-	.details = "A refused event and the later ones of its key wait here, in order; everything else goes on. After\n"
-		   "the script was mended, `retry` handles them in their order. One that fails again stays, and\n"
+	.details = "A refused event and the later ones of its key wait here, in order; everything "
+		   "else goes on. After\n"
+		   "the script was mended, `retry` handles them in their order. One that fails "
+		   "again stays, and\n"
 		   "those behind it.",
 	.options = options,
 	.examples = "  moonwake dead-letters\n"

@@ -14,8 +14,11 @@ static bool confirmed(const Cli *cli, const char *name)
 
 	if (cli_flag(cli, "yes"))
 		return true;
-	fprintf(stderr, "This empties the table of %s and fills it again from the whole log. Go on? [y/N] ", name);
-	return fgets(answer, sizeof(answer), stdin) != NULL && (answer[0] == 'y' || answer[0] == 'Y');
+	fprintf(stderr,
+		"This empties the table of %s and fills it again from the whole log. Go on? [y/N] ",
+		name);
+	return fgets(answer, sizeof(answer), stdin) != NULL &&
+	       (answer[0] == 'y' || answer[0] == 'Y');
 }
 
 static int run(Cli *cli, int argc, char **argv)
@@ -40,7 +43,9 @@ static int run(Cli *cli, int argc, char **argv)
 	if (rows == NULL)
 		return cli_fail(&err);
 	pg_rows_free(rows);
-	printf("%s starts again at the beginning of the log (`moonwake status` shows how far it is)\n", argv[0]);
+	printf("%s starts again at the beginning of the log (`moonwake status` shows how far it "
+	       "is)\n",
+		argv[0]);
 	return EXIT_OK;
 }
 
@@ -48,7 +53,8 @@ const Command cmd_rebuild = {
 	.name = "rebuild",
 	.summary = "fill a projection again from the whole log",
 	.usage = "NAME",
-	.details = "Empties the projection's table and sends its cursor back to the beginning, in one transaction. A\n"
+	.details = "Empties the projection's table and sends its cursor back to the beginning, in "
+		   "one transaction. A\n"
 		   "daemon that runs begins at once; otherwise the next `moonwake run` does.",
 	.options = options,
 	.examples = "  moonwake rebuild device_summary\n  moonwake rebuild device_summary --yes",

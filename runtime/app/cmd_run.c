@@ -1,15 +1,21 @@
 #include "app/daemon.h"
 
 static const Option options[] = {
-	{ "until-caught-up", 0, NULL, NULL, "end when everything that was in the log at the start is handled" },
-	{ "takeover-after", 0, "SECONDS", "10", "replace another daemon that gave no sign of life for so long" },
-	{ "hang-after", 0, "SECONDS", "10", "restart and park a script that is at one event for so long" },
-	{ "slow-poll", 0, "MS", "1000", "look at the log so often even if nobody rings (0: never)" },
+	{ "until-caught-up", 0, NULL, NULL,
+		"end when everything that was in the log at the start is handled" },
+	{ "takeover-after", 0, "SECONDS", "10",
+		"replace another daemon that gave no sign of life for so long" },
+	{ "hang-after", 0, "SECONDS", "10",
+		"restart and park a script that is at one event for so long" },
+	{ "slow-poll", 0, "MS", "1000",
+		"look at the log so often even if nobody rings (0: never)" },
 	{ "poll", 0, "MS", "0", "poll instead of using the doorbell (0: the doorbell)" },
-	{ "linger", 0, "MS", "30", "stay awake so long after the last commit before listening for the doorbell" },
+	{ "linger", 0, "MS", "30",
+		"stay awake so long after the last commit before listening for the doorbell" },
 	{ "memory", 0, "MB", "64", "what a script may hold" },
 	{ "state-memory", 0, "MB", "64", "states of a script that are kept in memory" },
-	{ "no-supervisor", 0, NULL, NULL, "work in this process: a crash is not answered by a restart" },
+	{ "no-supervisor", 0, NULL, NULL,
+		"work in this process: a crash is not answered by a restart" },
 	{ "quiet", 'q', NULL, NULL, "only warnings and errors" },
 	{ 0 },
 };
@@ -48,12 +54,15 @@ const Command cmd_run = {
 	.name = "run",
 	.summary = "run the workspace's scripts over the log, live",
 	.usage = "",
-	.details =
-		"Handles every event once and in order: first the history that a script has not seen yet, then\n"
-		"what is appended. A saved file is loaded again at a batch boundary. Several daemons may run on one\n"
-		"database; each consumer is at work in one of them. Ctrl-C stops at a batch boundary.",
+	.details = "Handles every event once and in order: first the history that a script has not "
+		   "seen yet, then\n"
+		   "what is appended. A saved file is loaded again at a batch boundary. Several "
+		   "daemons may run on one\n"
+		   "database; each consumer is at work in one of them. Ctrl-C stops at a batch "
+		   "boundary.",
 	.options = options,
-	.examples = "  moonwake run\n"
-		    "  moonwake run --until-caught-up --db postgresql://moonwake_run@localhost/fleet",
+	.examples =
+		"  moonwake run\n"
+		"  moonwake run --until-caught-up --db postgresql://moonwake_run@localhost/fleet",
 	.run = run,
 };

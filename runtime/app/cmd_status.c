@@ -11,8 +11,21 @@ static const Option options[] = {
 
 /* The columns of sql/queries/status_*.sql. */
 enum { L_HEAD, L_WRITERS, L_OLDEST };
-enum { C_NAME, C_KIND, C_VERSION, C_STATE, C_POSITION, C_DAEMON, C_SILENT, C_PARKED, C_SKIPPED, C_ERROR,
-	C_EVENT, C_TRACE, C_NOTE };
+enum {
+	C_NAME,
+	C_KIND,
+	C_VERSION,
+	C_STATE,
+	C_POSITION,
+	C_DAEMON,
+	C_SILENT,
+	C_PARKED,
+	C_SKIPPED,
+	C_ERROR,
+	C_EVENT,
+	C_TRACE,
+	C_NOTE
+};
 
 /* A consumer is as alive as its daemon: a position says nothing when nobody moves it. */
 static const char *condition(const PgRows *c, int row)
@@ -22,6 +35,12 @@ static const char *condition(const PgRows *c, int row)
 	if (pg_rows_text(c, row, C_DAEMON)[0] == '\0')
 		return "no daemon";
 	return pg_rows_i64(c, row, C_SILENT) > 10 ? "silent" : "running";
+}
+
+/* The head is read first: a position may be above it by now. */
+static int64_t behind(int64_t head, int64_t position)
+{
+	return head > position ? head - position : 0;
 }
 
 static bool is_well(const PgRows *c, int row)
@@ -43,18 +62,19 @@ static void print_log(const PgRows *log)
 
 static void print_consumers(const PgRows *log, const PgRows *c)
 {
-	static const char *const heads[] = { "consumer", "state", ">position", ">behind", ">parked", ">skipped",
-		"daemon" };
+	static const char *const heads[] = { "consumer", "state", ">position", ">behind", ">parked",
+		">skipped", "daemon" };
 	TermTable *t = term_table_new(7, heads);
 	int64_t head = pg_rows_i64(log, 0, L_HEAD);
 
 	for (int i = 0; i < pg_rows_count(c); i++) {
 		char n[4][32];
 		int64_t position = pg_rows_i64(c, i, C_POSITION);
-		const char *cells[] = { pg_rows_text(c, i, C_NAME), condition(c, i), term_count(position, n[0]),
-			term_count(head > position ? head - position : 0, n[1]),
+		const char *cells[] = { pg_rows_text(c, i, C_NAME), condition(c, i),
+			term_count(position, n[0]), term_count(behind(head, position), n[1]),
 			term_count(pg_rows_i64(c, i, C_PARKED), n[2]),
-			term_count(pg_rows_i64(c, i, C_SKIPPED), n[3]), pg_rows_text(c, i, C_DAEMON) };
+			term_count(pg_rows_i64(c, i, C_SKIPPED), n[3]),
+			pg_rows_text(c, i, C_DAEMON) };
 
 		term_table_row(t, is_well(c, i) ? TERM_PLAIN : TERM_YELLOW, cells);
 	}
@@ -66,12 +86,13 @@ static void print_problems(const PgRows *c, bool verbose)
 {
 	for (int i = 0; i < pg_rows_count(c); i++) {
 		if (pg_rows_text(c, i, C_ERROR)[0] != '\0')
-			printf("\n%s: %s (event %s)\n", pg_rows_text(c, i, C_NAME), pg_rows_text(c, i, C_ERROR),
-				pg_rows_text(c, i, C_EVENT));
+			printf("\n%s: %s (event %s)\n", pg_rows_text(c, i, C_NAME),
+				pg_rows_text(c, i, C_ERROR), pg_rows_text(c, i, C_EVENT));
 		if (verbose && pg_rows_text(c, i, C_TRACE)[0] != '\0')
 			printf("%s\n", pg_rows_text(c, i, C_TRACE));
 		if (pg_rows_text(c, i, C_NOTE)[0] != '\0')
-			printf("\n%s: the changed file does not load, the version before it goes on: %s\n",
+			printf("\n%s: the changed file does not load, the version before it goes "
+			       "on: %s\n",
 				pg_rows_text(c, i, C_NAME), pg_rows_text(c, i, C_NOTE));
 	}
 }
@@ -87,14 +108,18 @@ static void print_json(const PgRows *log, const PgRows *c)
 	Buf out = { 0 };
 	int64_t head = pg_rows_i64(log, 0, L_HEAD);
 
-	buf_addf(&out, "{\"head\":%lld,\"writers\":%s", (long long)head, pg_rows_text(log, 0, L_WRITERS));
+	buf_addf(&out, "{\"head\":%lld,\"writers\":%s", (long long)head,
+		pg_rows_text(log, 0, L_WRITERS));
 	add_text(&out, "oldest_writer", pg_rows_text(log, 0, L_OLDEST));
 	buf_adds(&out, ",\"consumers\":[");
 	for (int i = 0; i < pg_rows_count(c); i++) {
-		buf_addf(&out, "%s{\"position\":%s,\"behind\":%lld,\"version\":%s,\"parked\":%s,\"skipped\":%s",
+		buf_addf(&out,
+			"%s{\"position\":%s,\"behind\":%lld,\"version\":%s,\"parked\":%s,"
+			"\"skipped\":%s",
 			i ? "," : "", pg_rows_text(c, i, C_POSITION),
-			(long long)(head - pg_rows_i64(c, i, C_POSITION)), pg_rows_text(c, i, C_VERSION),
-			pg_rows_text(c, i, C_PARKED), pg_rows_text(c, i, C_SKIPPED));
+			(long long)behind(head, pg_rows_i64(c, i, C_POSITION)),
+			pg_rows_text(c, i, C_VERSION), pg_rows_text(c, i, C_PARKED),
+			pg_rows_text(c, i, C_SKIPPED));
 		add_text(&out, "consumer", pg_rows_text(c, i, C_NAME));
 		add_text(&out, "kind", pg_rows_text(c, i, C_KIND));
 		add_text(&out, "state", condition(c, i));
@@ -148,7 +173,8 @@ const Command cmd_status = {
 	.name = "status",
 	.summary = "how far the log and each consumer are, and what is wrong",
 	.usage = "",
-	.details = "Compares the log's head, what is settled, and each consumer's position. `no daemon` and `silent`\n"
+	.details = "Compares the log's head, what is settled, and each consumer's position. `no "
+		   "daemon` and `silent`\n"
 		   "mean that a position stands still because nobody moves it.",
 	.options = options,
 	.examples = "  moonwake status\n  moonwake status --json",

@@ -12,9 +12,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define RELOAD_MS      300
-#define BACKOFF_FIRST  100
-#define BACKOFF_LAST   5000
+#define RELOAD_MS     300
+#define BACKOFF_FIRST 100
+#define BACKOFF_LAST  5000
 
 typedef struct {
 	Cli *cli;
@@ -29,10 +29,10 @@ typedef struct {
 
 	RosterEntry *entries;
 	size_t n;
-	LoadedScripts fresh;    /* loaded, to be exchanged when the groups are quiet */
-	bool exchange;          /* … is what the quiet is for */
+	LoadedScripts fresh; /* loaded, to be exchanged when the groups are quiet */
+	bool exchange;       /* … is what the quiet is for */
 	uint64_t signature;
-	size_t broken;          /* scripts that do not load */
+	size_t broken; /* scripts that do not load */
 
 	Session *session;
 	unsigned backoff_ms;
@@ -42,8 +42,11 @@ typedef struct {
 
 DaemonOptions daemon_defaults(void)
 {
-	return (DaemonOptions){ .supervise = true, .takeover_after = 10, .hang_after = 10,
-		.slow_poll_ms = 1000, .linger_ms = 30 };
+	return (DaemonOptions){ .supervise = true,
+		.takeover_after = 10,
+		.hang_after = 10,
+		.slow_poll_ms = 1000,
+		.linger_ms = 30 };
 }
 
 static void open_session(Daemon *d);
@@ -100,8 +103,8 @@ static bool adopt(Daemon *d, LoadedScript *s, RosterEntry *out)
 			*out = *old;
 		return old != NULL;
 	}
-	if (old != NULL &&
-		strcmp(old->consumer.def->digest, s->handler->ops->definition(s->handler)->digest) == 0) {
+	if (old != NULL && strcmp(old->consumer.def->digest,
+				   s->handler->ops->definition(s->handler)->digest) == 0) {
 		*out = *old;
 		return true;
 	}
@@ -248,7 +251,8 @@ static void lost(Daemon *d, const Err *err)
 		d->exchange = false;
 	}
 	/* Jitter: many daemons lose one server at one moment. */
-	uv_timer_start(&d->retry, on_retry, d->backoff_ms / 2 + clock_monotonic_ns() / 1000 % d->backoff_ms, 0);
+	uv_timer_start(&d->retry, on_retry,
+		d->backoff_ms / 2 + clock_monotonic_ns() / 1000 % d->backoff_ms, 0);
 	d->backoff_ms = d->backoff_ms * 2 < BACKOFF_LAST ? d->backoff_ms * 2 : BACKOFF_LAST;
 }
 
@@ -284,12 +288,14 @@ static void on_session(void *owner, SessionEvent ev, const Err *err)
 
 static void open_session(Daemon *d)
 {
-	SessionOptions options = { .daemon = d->name, .takeover_after = d->options->takeover_after,
-		.slow_poll_ms = d->options->slow_poll_ms, .fast_poll_ms = d->options->fast_poll_ms,
+	SessionOptions options = { .daemon = d->name,
+		.takeover_after = d->options->takeover_after,
+		.slow_poll_ms = d->options->slow_poll_ms,
+		.fast_poll_ms = d->options->fast_poll_ms,
 		.linger_ms = d->options->linger_ms };
 
-	d->session = session_open(&d->loop, &d->target, &options, d->entries, d->n, &d->progress, on_report,
-		on_session, d);
+	d->session = session_open(&d->loop, &d->target, &options, d->entries, d->n, &d->progress,
+		on_report, on_session, d);
 }
 
 /* --- Signals ---------------------------------------------------------------------------------------- */
@@ -314,13 +320,16 @@ static void on_status(uv_signal_t *s, int signum)
 
 	(void)signum;
 	if (d->session != NULL)
-		log_line(LOG_INFO, NULL, "fell asleep %" PRIu64 " times", session_sleeps(d->session));
+		log_line(LOG_INFO, NULL, "fell asleep %" PRIu64 " times",
+			session_sleeps(d->session));
 	for (size_t i = 0; d->session != NULL && i < d->n; i++) {
 		const RosterEntry *e = &d->entries[i];
 
 		log_line(LOG_INFO, e->consumer.def->name,
 			"%s, position %" PRId64 ", %" PRIu64 " events handled, %" PRIu64 " refused",
-			e->runs ? "running" : e->owned ? "parked" : "owned by another daemon",
+			e->runs    ? "running"
+			: e->owned ? "parked"
+				   : "owned by another daemon",
 			session_position(d->session, i), e->consumer.events, e->consumer.refused);
 	}
 }
@@ -351,8 +360,8 @@ static bool look_first(Daemon *d, const Quarantine *q, Err *err)
 		const char *params[] = { q->script, event, text };
 
 		snprintf(event, sizeof(event), "%" PRId64, q->event_id);
-		snprintf(text, sizeof(text), "%s: hung for %.0f s at event %" PRId64, q->script, q->seconds,
-			q->event_id);
+		snprintf(text, sizeof(text), "%s: hung for %.0f s at event %" PRId64, q->script,
+			q->seconds, q->event_id);
 		pg_rows_free(pg_db_run(db, SQL_QUARANTINE, 3, params, err));
 	}
 	pg_db_close(db);
@@ -403,7 +412,8 @@ static int work(void *owner, const Quarantine *q, int fd)
 	}
 	exchange(d);
 	if (d->n == 0)
-		log_line(LOG_WARN, NULL, "no script to run in %s/projections (it is watched)", d->cli->workspace);
+		log_line(LOG_WARN, NULL, "no script to run in %s/projections (it is watched)",
+			d->cli->workspace);
 	watchdog_start(&d->progress, d->options->hang_after, fd);
 	uv_timer_start(&d->reload, on_reload, RELOAD_MS, RELOAD_MS);
 	open_session(d);
@@ -422,8 +432,11 @@ int daemon_main(Cli *cli, const PgTarget *target, const DaemonOptions *options)
 	d->options = options;
 	d->target = *target;
 	d->backoff_ms = BACKOFF_FIRST;
-	d->lua = (LuaOptions){ .workspace = cli->workspace, .memory = options->script_memory,
-		.states = options->state_memory, .budget = options->budget, .log = on_script_log };
+	d->lua = (LuaOptions){ .workspace = cli->workspace,
+		.memory = options->script_memory,
+		.states = options->state_memory,
+		.budget = options->budget,
+		.log = on_script_log };
 	if (options->quiet)
 		log_threshold(LOG_WARN);
 	if (options->supervise)

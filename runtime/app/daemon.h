@@ -4,17 +4,17 @@
 
 /* `run`: the consumers of a workspace at work, until a signal, or until they have caught up. */
 typedef struct {
-	bool until_caught_up;   /* ends when everything that was in the log at the start is committed */
-	bool supervise;         /* work in a child process that is restarted when it crashes or hangs */
-	bool quiet;             /* only warnings and errors */
-	double takeover_after;  /* seconds */
-	double hang_after;      /* seconds at one event before the watchdog strikes */
-	unsigned slow_poll_ms;  /* 0: none */
-	unsigned fast_poll_ms;  /* 0: the bell */
-	unsigned linger_ms;     /* awake so long after the last commit */
-	size_t script_memory;   /* bytes; 0: the host's default */
-	size_t state_memory;    /* bytes of cached states per script; 0: the host's default */
-	int64_t budget;         /* instructions of one handler call; 0: the host's default */
+	bool until_caught_up; /* ends when everything that was in the log at the start is committed */
+	bool supervise; /* work in a child process that is restarted when it crashes or hangs */
+	bool quiet;     /* only warnings and errors */
+	double takeover_after; /* seconds */
+	double hang_after;     /* seconds at one event before the watchdog strikes */
+	unsigned slow_poll_ms; /* 0: none */
+	unsigned fast_poll_ms; /* 0: the bell */
+	unsigned linger_ms;    /* awake so long after the last commit */
+	size_t script_memory;  /* bytes; 0: the host's default */
+	size_t state_memory;   /* bytes of cached states per script; 0: the host's default */
+	int64_t budget;        /* instructions of one handler call; 0: the host's default */
 } DaemonOptions;
 
 DaemonOptions daemon_defaults(void);

@@ -24,7 +24,8 @@ static int only_scripts(const struct dirent *entry)
 	return is_script(entry);
 }
 
-static void load_one(const LuaOptions *options, const char *folder, const char *file, LoadedScripts *out)
+static void load_one(
+	const LuaOptions *options, const char *folder, const char *file, LoadedScripts *out)
 {
 	LoadedScript *s;
 	Buf path = { 0 };
@@ -36,7 +37,8 @@ static void load_one(const LuaOptions *options, const char *folder, const char *
 	s->handler = lua_handler_open(options, s->path, &s->err);
 }
 
-static bool load_folder(const LuaOptions *options, const char *folder, LoadedScripts *out, bool *found)
+static bool load_folder(
+	const LuaOptions *options, const char *folder, LoadedScripts *out, bool *found)
 {
 	Buf path = { 0 };
 	struct dirent **entries = NULL;
@@ -102,7 +104,8 @@ static uint64_t folder_signature(const char *path, uint64_t h, int depth)
 			if (S_ISDIR(st.st_mode) && depth > 0)
 				sum += folder_signature(file.s, one, depth - 1);
 			else if (is_script(entry))
-				sum += mix(mix(mix(mix(one, (uint64_t)st.st_ino), (uint64_t)st.st_size),
+				sum += mix(mix(mix(mix(one, (uint64_t)st.st_ino),
+						       (uint64_t)st.st_size),
 						   (uint64_t)st.st_mtim.tv_sec),
 					(uint64_t)st.st_mtim.tv_nsec);
 		}

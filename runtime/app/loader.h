@@ -5,9 +5,9 @@
 
 /* The scripts of a workspace, and what became of them since they were loaded. */
 typedef struct {
-	char *path;        /* as errors name it: "projections/x.lua" */
-	Handler *handler;  /* NULL: it does not load … */
-	Err err;           /* … and why */
+	char *path;       /* as errors name it: "projections/x.lua" */
+	Handler *handler; /* NULL: it does not load … */
+	Err err;          /* … and why */
 } LoadedScript;
 
 typedef struct {

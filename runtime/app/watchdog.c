@@ -23,8 +23,9 @@ static void expire(const Watch *w, const char *script, double seconds)
 	Quarantine q = { .event_id = atomic_load(&w->progress->event_id), .seconds = seconds };
 
 	strncpy(q.script, script, sizeof(q.script) - 1);
-	log_line(LOG_ERROR, script, "hangs since %.0f s at event %lld: the process ends, and it stays parked",
-		seconds, (long long)q.event_id);
+	log_line(LOG_ERROR, script,
+		"hangs since %.0f s at event %lld: the process ends, and it stays parked", seconds,
+		(long long)q.event_id);
 	if (w->fd >= 0 && write(w->fd, &q, sizeof(q)) != sizeof(q))
 		log_line(LOG_ERROR, NULL, "watchdog: the supervisor is gone");
 	_exit(WATCHDOG_EXIT);
@@ -65,8 +66,8 @@ bool watchdog_start(const GroupProgress *progress, double limit_s, int fd)
 	return ok;
 }
 
-static int run_child(int (*child)(void *, const Quarantine *, int), void *owner, const Quarantine *q, int fd,
-	pid_t parent)
+static int run_child(int (*child)(void *, const Quarantine *, int), void *owner,
+	const Quarantine *q, int fd, pid_t parent)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL); /* nobody would restart us */
 	if (getppid() != parent)

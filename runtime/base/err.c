@@ -65,10 +65,18 @@ bool err_is_retryable(const Err *err)
 const char *err_kind_name(ErrKind kind)
 {
 	static const char *const names[] = {
-		[ERR_NONE] = "none",     [ERR_USAGE] = "usage", [ERR_IO] = "io",
-		[ERR_NOMEM] = "memory",  [ERR_SCRIPT] = "script", [ERR_DATA] = "data",
-		[ERR_CONN] = "connection", [ERR_BUSY] = "busy", [ERR_SQL] = "sql",
-		[ERR_STALE] = "stale",   [ERR_LIMIT] = "limit", [ERR_STOPPED] = "stopped",
+		[ERR_NONE] = "none",
+		[ERR_USAGE] = "usage",
+		[ERR_IO] = "io",
+		[ERR_NOMEM] = "memory",
+		[ERR_SCRIPT] = "script",
+		[ERR_DATA] = "data",
+		[ERR_CONN] = "connection",
+		[ERR_BUSY] = "busy",
+		[ERR_SQL] = "sql",
+		[ERR_STALE] = "stale",
+		[ERR_LIMIT] = "limit",
+		[ERR_STOPPED] = "stopped",
 	};
 
 	return names[kind];

@@ -12,7 +12,8 @@ void fault_at(const char *name)
 	const char *want = getenv("MOONWAKE_FAULT");
 	size_t len = strlen(name);
 
-	if (want == NULL || strncmp(want, name, len) != 0 || (want[len] != '\0' && want[len] != ':'))
+	if (want == NULL || strncmp(want, name, len) != 0 ||
+		(want[len] != '\0' && want[len] != ':'))
 		return;
 	if (want[len] == ':' && ++passed < strtol(want + len + 1, NULL, 10))
 		return;

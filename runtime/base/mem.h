@@ -12,7 +12,10 @@ typedef struct {
 } Str;
 
 #define STR(literal) ((Str){ literal, sizeof(literal) - 1 })
-static inline Str str_from(const char *s) { return (Str){ s, s ? strlen(s) : 0 }; }
+static inline Str str_from(const char *s)
+{
+	return (Str){ s, s ? strlen(s) : 0 };
+}
 static inline bool str_eq(Str a, Str b)
 {
 	return a.len == b.len && (a.len == 0 || memcmp(a.s, b.s, a.len) == 0);
@@ -39,14 +42,17 @@ void buf_addc(Buf *b, char c);
 void buf_addf(Buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void buf_clear(Buf *b); /* keeps the memory */
 void buf_free(Buf *b);
-static inline Str buf_str(const Buf *b) { return (Str){ b->s ? b->s : "", b->len }; }
+static inline Str buf_str(const Buf *b)
+{
+	return (Str){ b->s ? b->s : "", b->len };
+}
 
 /* Memory that is given back all at once. */
 typedef struct Arena Arena;
 
 Arena *arena_new(size_t block); /* `block`: bytes asked from the system at a time */
 void *arena_alloc(Arena *a, size_t size);
-Str arena_str(Arena *a, Str s);              /* a copy, NUL-terminated */
+Str arena_str(Arena *a, Str s); /* a copy, NUL-terminated */
 char *arena_printf(Arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void arena_reset(Arena *a); /* everything handed out is gone; the first block is kept */
 void arena_free(Arena *a);

@@ -36,19 +36,29 @@ static void released(Bell *b)
 		b->fn(b->owner);
 }
 
+static void send_unlock(Bell *b);
+
 static void on_unlocked(void *owner, PgRows *rows, const Err *err)
 {
-	if (err != NULL)
-		return; /* the connection is lost, and with it the lock; its owner hears of it */
 	pg_rows_free(rows);
-	released(owner);
+	if (err == NULL)
+		released(owner);
+	else if (err->kind ==
+		 ERR_BUSY) /* a cancel that came too late for the wait hit this statement */
+		send_unlock(owner);
+	/* otherwise the connection is lost, and with it the lock; its owner hears of it */
+}
+
+static void send_unlock(Bell *b)
+{
+	pg_conn_run(b->conn, SQL_BELL_RELEASE, 0, NULL, on_unlocked, b);
+	pg_conn_sync(b->conn, NULL, NULL);
 }
 
 static void unlock(Bell *b)
 {
 	to(b, RELEASING);
-	pg_conn_run(b->conn, SQL_BELL_RELEASE, 0, NULL, on_unlocked, b);
-	pg_conn_sync(b->conn, NULL, NULL);
+	send_unlock(b);
 }
 
 static void on_lock(void *owner, PgRows *rows, const Err *err)
@@ -62,7 +72,8 @@ static void on_lock(void *owner, PgRows *rows, const Err *err)
 		unlock(b); /* it was granted before the cancel arrived */
 	else if (err->kind == ERR_BUSY && b->state == CANCELLING)
 		released(b);
-	else if (err->kind == ERR_BUSY && b->state == QUEUED) { /* someone else's cancel: queue again */
+	else if (err->kind == ERR_BUSY &&
+		 b->state == QUEUED) { /* someone else's cancel: queue again */
 		b->state = RELEASED;
 		bell_hold(b);
 	}

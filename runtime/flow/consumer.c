@@ -58,7 +58,8 @@ void consumer_add_letter(Consumer *c, int64_t event_id, Str key, Str error, Str 
 
 	if (b->len > 0)
 		buf_addc(b, ',');
-	buf_addf(b, "{\"event_id\":%" PRId64 ",\"parked\":%s,\"key\":", event_id, parked ? "true" : "false");
+	buf_addf(b, "{\"event_id\":%" PRId64 ",\"parked\":%s,\"key\":", event_id,
+		parked ? "true" : "false");
 	json_add_string(b, key);
 	add_member(b, "error", error);
 	add_member(b, "trace", trace);

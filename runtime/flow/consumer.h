@@ -10,19 +10,19 @@ typedef struct {
 	const Definition *def;
 	PgStmt load, upsert, remove; /* names and texts are owned; NULL for sql = true */
 
-	bool solo;              /* stays in a group of its own: `sql`, or a commit of its own was refused */
-	size_t commit_most;     /* events in one transaction while a culprit is looked for; 0 = no bound */
-	int64_t careful_upto;   /* events up to this id are handled with a copy of the state at hand */
-	int64_t poison;         /* the event whose effects the server refused; 0 = none */
+	bool solo; /* stays in a group of its own: `sql`, or a commit of its own was refused */
+	size_t commit_most; /* events in one transaction while a culprit is looked for; 0 = no bound */
+	int64_t careful_upto; /* events up to this id are handled with a copy of the state at hand */
+	int64_t poison;       /* the event whose effects the server refused; 0 = none */
 	Err poison_err;
 
-	bool stopping;          /* on_error = "stop" has struck: it leaves with the next commit */
+	bool stopping; /* on_error = "stop" has struck: it leaves with the next commit */
 	int64_t stop_position;
 	Err stop_err;
 
-	Buf letters;            /* dead letters since the last commit: JSON objects, comma separated */
-	uint64_t events;        /* handled since the session began */
-	uint64_t refused;       /* dead letters since then */
+	Buf letters;      /* dead letters since the last commit: JSON objects, comma separated */
+	uint64_t events;  /* handled since the session began */
+	uint64_t refused; /* dead letters since then */
 } Consumer;
 
 void consumer_init(Consumer *c, Handler *handler);

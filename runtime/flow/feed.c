@@ -3,13 +3,13 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#define PAGE_ROWS      5000              /* at most, in catch-up */
+#define PAGE_ROWS       20000 /* at most, in catch-up */
 #define PAGE_ROWS_LEAST 16
-#define PAGE_BYTES     (4u << 20)        /* what a page should take, by the rows seen so far */
-#define LARGE_ROWS     64                /* rows of a page of large documents … */
-#define LARGE_BYTES    "16777216"        /* … and its bytes, unless one event has more */
-#define SCAN_IDS       50000             /* a filtered page looks at so many ids at a time */
-#define SPARSE_RATIO   100               /* fewer matches than one in so many: jump by the index on types */
+#define PAGE_BYTES      (4u << 20) /* what a page should take, by the rows seen so far */
+#define LARGE_ROWS      64         /* rows of a page of large documents … */
+#define LARGE_BYTES     "16777216" /* … and its bytes, unless one event has more */
+#define SCAN_IDS        50000      /* a filtered page looks at so many ids at a time */
+#define SPARSE_RATIO    100 /* fewer matches than one in so many: jump by the index on types */
 
 typedef enum { PLAN_ALL, PLAN_TYPES, PLAN_SPARSE } Plan;
 
@@ -18,9 +18,9 @@ struct Feed {
 	FeedHandler fn;
 	void *owner;
 	bool filtered;
-	Buf exact, like;     /* text[] literals */
+	Buf exact, like; /* text[] literals */
 	Plan plan;
-	bool large;          /* the next page starts with a large document */
+	bool large; /* the next page starts with a large document */
 
 	bool busy, drop;
 	int64_t after, upto; /* of the page under way */
@@ -148,7 +148,8 @@ static void learn(Feed *f, const FeedPage *p)
 	if (p->page.count > 0 && !f->large)
 		f->row_bytes = p->page.bytes / p->page.count + 1;
 	if (f->filtered && scanned > 0)
-		f->plan = (int64_t)p->page.count * SPARSE_RATIO < scanned ? PLAN_SPARSE : PLAN_TYPES;
+		f->plan =
+			(int64_t)p->page.count * SPARSE_RATIO < scanned ? PLAN_SPARSE : PLAN_TYPES;
 }
 
 static void on_page(void *owner, PgRows *rows, const Err *err)

@@ -31,4 +31,5 @@ bool feed_busy(const Feed *f);
 FeedPage *feed_take(Feed *f);
 void feed_release(Feed *f);
 
-void feed_discard(Feed *f); /* forgets the pages that came; one under way is dropped when it arrives */
+void feed_discard(
+	Feed *f); /* forgets the pages that came; one under way is dropped when it arrives */

@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-#define POLL_FIRST_MS 1   /* while writers are waited for: doubled up to … */
+#define POLL_FIRST_MS 1 /* while writers are waited for: doubled up to … */
 #define POLL_LAST_MS  50
 
 typedef struct {
@@ -16,21 +16,21 @@ struct Frontier {
 	FrontierHandler fn;
 	void *owner;
 
-	bool observing;      /* answers of one observation are awaited */
-	bool again;          /* somebody asked meanwhile */
+	bool observing; /* answers of one observation are awaited */
+	bool again;     /* somebody asked meanwhile */
 	int64_t head, settled;
-	int64_t target;      /* H of the round under way; it is settled when `waited` has ended */
+	int64_t target; /* H of the round under way; it is settled when `waited` has ended */
 	Writers waited;
 	bool waiting;
 	unsigned poll_ms;
 	FrontierBlocker blocker;
 
-	bool quiet;          /* the last look at the writers found none */
+	bool quiet; /* the last look at the writers found none */
 
-	int64_t raised;      /* the floor that is to be proved; 0 = none */
+	int64_t raised; /* the floor that is to be proved; 0 = none */
 	bool raising;
-	bool proves_floor;   /* the round under way began after the floor had been raised */
-	bool floor_proved;   /* it has ended: the next number that is read bounds the rows below the floor */
+	bool proves_floor; /* the round under way began after the floor had been raised */
+	bool floor_proved; /* it has ended: the next number that is read bounds the rows below the floor */
 	int64_t floor, floor_after;
 };
 
@@ -83,7 +83,8 @@ static void note_blocker(Frontier *f, const PgRows *rows)
 
 	memset(b, 0, sizeof(*b));
 	for (int r = 0; r < pg_rows_count(rows); r++) {
-		if (!holds(&f->waited, pg_rows_text(rows, r, 0)) || pg_rows_i64(rows, r, 3) <= oldest)
+		if (!holds(&f->waited, pg_rows_text(rows, r, 0)) ||
+			pg_rows_i64(rows, r, 3) <= oldest)
 			continue;
 		oldest = b->age = pg_rows_i64(rows, r, 3);
 		b->pid = (int)pg_rows_i64(rows, r, 1);

@@ -18,10 +18,10 @@ typedef struct Frontier Frontier;
 typedef void (*FrontierHandler)(void *owner, bool at_rest);
 
 typedef struct {
-	int pid;                 /* 0: a prepared transaction */
+	int pid; /* 0: a prepared transaction */
 	char application[64];
-	int64_t age;             /* seconds */
-	size_t others;           /* further transactions that are waited for */
+	int64_t age;   /* seconds */
+	size_t others; /* further transactions that are waited for */
 } FrontierBlocker;
 
 Frontier *frontier_new(uv_loop_t *loop, PgConn *conn, FrontierHandler fn, void *owner);

@@ -12,8 +12,8 @@ static void step(Group *g);
 
 static const unsigned allowed[] = {
 	[CONNECTING] = 1u << READY | 1u << BROKEN,
-	[READY] = 1u << LETTERS | 1u << LOADING | 1u << RUNNING | 1u << WAITING | 1u << STILL | 1u << BROKEN |
-		1u << RESETTING,
+	[READY] = 1u << LETTERS | 1u << LOADING | 1u << RUNNING | 1u << WAITING | 1u << STILL |
+		  1u << BROKEN | 1u << RESETTING,
 	[LETTERS] = 1u << READY | 1u << LOADING | 1u << RUNNING | 1u << BROKEN | 1u << RESETTING,
 	[LOADING] = 1u << RUNNING | 1u << BROKEN | 1u << RESETTING,
 	[RUNNING] = 1u << READY | 1u << QUERYING | 1u << WAITING | 1u << RESETTING | 1u << BROKEN,
@@ -115,7 +115,7 @@ static bool should_commit(const Group *g)
 	if (!dirty || sink_busy(g->sink))
 		return false;
 	return !g->full || g->pausing || g->retried >= 0 || g->uncommitted >= COMMIT_EVENTS ||
-		clock_monotonic_ns() - g->first_ns >= COMMIT_NS;
+	       clock_monotonic_ns() - g->first_ns >= COMMIT_NS;
 }
 
 static void at_rest(Group *g)
@@ -205,14 +205,23 @@ static void on_conn(PgConn *conn, void *owner, PgEvent ev, int pid, const Err *e
 	}
 }
 
-Group *group_open(uv_loop_t *loop, const PgTarget *target, const Frontier *frontier, GroupClaim claim,
-	Consumer *const *members, size_t n, GroupProgress *progress, GroupHandler fn, void *owner)
+Group *group_open(uv_loop_t *loop, const PgTarget *target, const Frontier *frontier,
+	GroupClaim claim, Consumer *const *members, size_t n, GroupProgress *progress,
+	GroupHandler fn, void *owner)
 {
 	Group *g = mem_calloc(1, sizeof(*g));
 	const Definition **defs = mem_calloc(n, sizeof(*defs));
 
-	*g = (Group){ .loop = loop, .frontier = frontier, .claim = claim, .members = members, .n = n,
-		.progress = progress, .fn = fn, .owner = owner, .state = CONNECTING, .retried = -1 };
+	*g = (Group){ .loop = loop,
+		.frontier = frontier,
+		.claim = claim,
+		.members = members,
+		.n = n,
+		.progress = progress,
+		.fn = fn,
+		.owner = owner,
+		.state = CONNECTING,
+		.retried = -1 };
 	g->handled = g->asked = claim.position;
 	g->load = mem_calloc(n, sizeof(*g->load));
 	g->due = mem_calloc(n, sizeof(*g->due));
@@ -279,7 +288,7 @@ GroupClaim group_claim(const Group *g)
 bool group_is_idle(const Group *g)
 {
 	return g->state == READY && !sink_busy(g->sink) && !feed_busy(g->feed) && !g->pausing &&
-		g->claim.position >= frontier_settled(g->frontier);
+	       g->claim.position >= frontier_settled(g->frontier);
 }
 
 int group_backend(const Group *g)

@@ -11,11 +11,11 @@
 typedef struct Group Group;
 
 typedef enum {
-	GROUP_MOVED,   /* a commit went through */
-	GROUP_IDLE,    /* everything up to the frontier is committed */
-	GROUP_PAUSED,  /* as group_pause() asked: nothing is under way, everything handled is committed */
-	GROUP_BROKEN,  /* members have to be grouped anew: one left, one has to be alone, or we lost it (err) */
-	GROUP_LOST,    /* a connection is gone (err) */
+	GROUP_MOVED, /* a commit went through */
+	GROUP_IDLE,  /* everything up to the frontier is committed */
+	GROUP_PAUSED, /* as group_pause() asked: nothing is under way, everything handled is committed */
+	GROUP_BROKEN, /* members have to be grouped anew: one left, one has to be alone, or we lost it (err) */
+	GROUP_LOST, /* a connection is gone (err) */
 } GroupEvent;
 
 /* Everything but group_close() may be called from within it. */
@@ -25,14 +25,15 @@ typedef void (*GroupHandler)(Group *g, void *owner, GroupEvent ev, const Err *er
 typedef struct {
 	_Atomic(const char *) script; /* NULL: none */
 	_Atomic(int64_t) event_id;
-	_Atomic(uint64_t) since_ns;   /* monotonic */
+	_Atomic(uint64_t) since_ns; /* monotonic */
 } GroupProgress;
 
-Group *group_open(uv_loop_t *loop, const PgTarget *target, const Frontier *frontier, GroupClaim claim,
-	Consumer *const *members, size_t n, GroupProgress *progress, GroupHandler fn, void *owner);
+Group *group_open(uv_loop_t *loop, const PgTarget *target, const Frontier *frontier,
+	GroupClaim claim, Consumer *const *members, size_t n, GroupProgress *progress,
+	GroupHandler fn, void *owner);
 void group_close(Group *g);
 
-void group_wake(Group *g);              /* the frontier may have risen */
+void group_wake(Group *g); /* the frontier may have risen */
 /* Stops at a batch boundary, at `at` exactly if it is ahead of the group; -1: at the next one. */
 void group_pause(Group *g, int64_t at);
 /* Handles the due dead letters of a member again, at the next boundary. */
@@ -40,4 +41,4 @@ void group_retry(Group *g, size_t member);
 
 GroupClaim group_claim(const Group *g); /* position: committed */
 bool group_is_idle(const Group *g);
-int group_backend(const Group *g);      /* pid of the session that commits, 0 while there is none */
+int group_backend(const Group *g); /* pid of the session that commits, 0 while there is none */

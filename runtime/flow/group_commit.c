@@ -103,4 +103,3 @@ void group_on_commit(void *owner, const Err *err, int culprit)
 		refused_by_server(g, err, culprit);
 	}
 }
-

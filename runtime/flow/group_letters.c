@@ -72,4 +72,3 @@ bool group_begin_retry(Group *g)
 	pg_conn_sync(g->reader, NULL, NULL);
 	return true;
 }
-

@@ -72,9 +72,11 @@ static void failed(Group *g, Consumer *c, const Err *err)
 static size_t bound(const Group *g, const Consumer *c)
 {
 	size_t to_index = g->at + SLICE < g->page.count ? g->at + SLICE : g->page.count;
-	size_t most = c->def->sql && c->careful_upto >= g->page.events[g->at].id ? 1 : c->commit_most;
+	size_t most =
+		c->def->sql && c->careful_upto >= g->page.events[g->at].id ? 1 : c->commit_most;
 
-	if (most != 0 && to_index - g->at > most - (g->uncommitted < most ? g->uncommitted : most - 1))
+	if (most != 0 &&
+		to_index - g->at > most - (g->uncommitted < most ? g->uncommitted : most - 1))
 		to_index = g->at + most - (g->uncommitted < most ? g->uncommitted : most - 1);
 	for (size_t i = g->at; c->poison != 0 && i < to_index; i++)
 		if (g->page.events[i].id == c->poison)
@@ -152,7 +154,8 @@ static RunResult run_member(Group *g, Consumer *c, Err *err)
 		return RUN_DONE;
 	}
 	working(g, c, id);
-	result = c->handler->ops->run(c->handler, g->page, &at, bound(g, c), id <= c->careful_upto, err);
+	result = c->handler->ops->run(
+		c->handler, g->page, &at, bound(g, c), id <= c->careful_upto, err);
 	atomic_store(&g->progress->script, NULL);
 	passed(g, at);
 	return result;
@@ -243,4 +246,3 @@ void group_begin_page(Group *g, EventSlice page)
 	group_to(g, g->loads > 0 ? LOADING : RUNNING);
 	group_run_on(g, g->loads == 0);
 }
-

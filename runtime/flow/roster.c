@@ -14,12 +14,15 @@ struct Roster {
 	RosterReport report;
 	void *owner;
 
-	RosterDone done;        /* of the claim under way */
+	RosterDone done; /* of the claim under way */
 	void *done_owner;
-	size_t waiting;         /* answers of projection_ensure() */
-	struct Ensure { Roster *roster; RosterEntry *entry; } *ensure;
+	size_t waiting; /* answers of projection_ensure() */
+	struct Ensure {
+		Roster *roster;
+		RosterEntry *entry;
+	} * ensure;
 
-	RosterGained gained;    /* of the try under way */
+	RosterGained gained; /* of the try under way */
 	void *gained_owner;
 	bool trying, any;
 	RosterBeat beat;
@@ -41,7 +44,8 @@ static void names_of(const Roster *r, bool (*pick)(const RosterEntry *), Buf *ou
 	buf_addc(out, '{');
 	for (size_t i = 0; i < r->n; i++)
 		if (pick(&r->entries[i]))
-			buf_addf(out, "%s%s", out->len > 1 ? "," : "", r->entries[i].consumer.def->name);
+			buf_addf(out, "%s%s", out->len > 1 ? "," : "",
+				r->entries[i].consumer.def->name);
 	buf_addc(out, '}');
 }
 
@@ -130,7 +134,8 @@ static void send_claim(Roster *r)
 		if (!is_owned(&r->entries[i]))
 			continue;
 		buf_addf(&claims,
-			"%s{\"consumer\":\"%s\",\"kind\":\"projection\",\"version\":%d,\"digest\":\"%s\","
+			"%s{\"consumer\":\"%s\",\"kind\":\"projection\",\"version\":%d,\"digest\":"
+			"\"%s\","
 			"\"solo\":%s,\"retry\":%s}",
 			claims.len > 1 ? "," : "", def->name, def->version, def->digest,
 			r->entries[i].consumer.solo ? "true" : "false",
@@ -324,7 +329,8 @@ static void on_silent(void *owner, PgRows *rows, const Err *err)
 		params[0] = pids.s;
 		pg_conn_run(r->conn, SQL_TERMINATE_BACKENDS, 1, params, NULL, NULL);
 		pg_conn_sync(r->conn, NULL, NULL);
-		r->report(r->owner, NULL, false, "another daemon gave no sign of life: its consumers are taken over");
+		r->report(r->owner, NULL, false,
+			"another daemon gave no sign of life: its consumers are taken over");
 	}
 	buf_free(&pids);
 	if (err == NULL)
@@ -425,8 +431,8 @@ bool roster_letters_due(const Roster *r, size_t entry)
 
 /* --- Life ------------------------------------------------------------------------------------------- */
 
-Roster *roster_new(PgConn *control, const char *daemon, RosterEntry *entries, size_t n, RosterReport report,
-	void *owner)
+Roster *roster_new(PgConn *control, const char *daemon, RosterEntry *entries, size_t n,
+	RosterReport report, void *owner)
 {
 	Roster *r = mem_calloc(1, sizeof(*r));
 

@@ -8,11 +8,11 @@
 
 typedef struct {
 	Consumer consumer;
-	bool owned;         /* its lock is held */
-	bool ensured;       /* its table is there, its statements are known */
-	bool failed;        /* its table cannot be made: not claimed until the file changes */
-	bool try_again;     /* at the next claim also if it was parked: its file is new to this session */
-	bool runs;          /* it is in a group; otherwise it is parked or quarantined */
+	bool owned;     /* its lock is held */
+	bool ensured;   /* its table is there, its statements are known */
+	bool failed;    /* its table cannot be made: not claimed until the file changes */
+	bool try_again; /* at the next claim also if it was parked: its file is new to this session */
+	bool runs;      /* it is in a group; otherwise it is parked or quarantined */
 	GroupClaim claim;
 } RosterEntry;
 
@@ -25,8 +25,8 @@ typedef void (*RosterGained)(void *owner, bool any);
 typedef void (*RosterBeat)(void *owner, bool stale, bool letters_due);
 
 /* `daemon` names this process in consumer_groups. Entries and handlers stay the caller's. */
-Roster *roster_new(PgConn *control, const char *daemon, RosterEntry *entries, size_t n, RosterReport report,
-	void *owner);
+Roster *roster_new(PgConn *control, const char *daemon, RosterEntry *entries, size_t n,
+	RosterReport report, void *owner);
 void roster_free(Roster *r); /* with its connection closed */
 
 /* Locks what can be locked, makes the tables, and claims new groups for all that is owned. No group of

@@ -76,7 +76,8 @@ static void beat(Session *s)
 	if (s->state != RUNNING && s->state != PAUSING)
 		return;
 	roster_beat(s->roster, on_beaten, s);
-	upkeep_tick(s->upkeep, frontier_settled(s->frontier), s->state != RUNNING || !session_is_idle(s));
+	upkeep_tick(s->upkeep, frontier_settled(s->frontier),
+		s->state != RUNNING || !session_is_idle(s));
 }
 
 static void on_heartbeat(uv_timer_t *t)
@@ -102,7 +103,8 @@ static void begin(Session *s)
 	s->frontier = frontier_new(s->loop, s->control, session_on_frontier, s);
 	s->bell = bell_new(s->bell_conn, s->control, session_on_released, s);
 	s->upkeep = upkeep_new(s->upkeep_conn, on_upkeep, s);
-	s->roster = roster_new(s->control, s->options.daemon, s->entries, s->n, s->report, s->owner);
+	s->roster =
+		roster_new(s->control, s->options.daemon, s->entries, s->n, s->report, s->owner);
 	pg_conn_run(s->control, SQL_LISTEN, 0, NULL, NULL, NULL);
 	pg_conn_sync(s->control, NULL, NULL);
 	uv_timer_start(s->beat, on_heartbeat, HEARTBEAT_MS, HEARTBEAT_MS);
@@ -126,16 +128,20 @@ static void on_check(void *owner, PgRows *rows, const Err *err)
 	pid = (int)pg_rows_i64(rows, 0, 1);
 	if (pg_rows_bool(rows, 0, 0)) {
 		err_set(&bad, ERR_CONN, "database: the server is in recovery");
-		err_hint(&bad, "a standby does not know the writers of its primary: connect to the primary");
+		err_hint(&bad, "a standby does not know the writers of its primary: connect to the "
+			       "primary");
 	} else if (pg_rows_i64(rows, 0, 2) != 1) {
-		err_set(&bad, ERR_DATA, "events_id_seq: its CACHE is not 1, so numbers are drawn out of order");
+		err_set(&bad, ERR_DATA,
+			"events_id_seq: its CACHE is not 1, so numbers are drawn out of order");
 		err_hint(&bad, "ALTER SEQUENCE moonwake.events_id_seq CACHE 1");
 	} else if (pg_rows_i64(rows, 0, 5) > pg_rows_i64(rows, 0, 3)) {
 		err_set(&bad, ERR_DATA, "events: rows lie above the last number of events_id_seq");
 		err_hint(&bad, "the log was restored or replicated: SELECT setval(…) to max(id)");
-	} else if (pid != pg_conn_pid(s->control) || (s->checked_pid != 0 && pid != s->checked_pid)) {
+	} else if (pid != pg_conn_pid(s->control) ||
+		   (s->checked_pid != 0 && pid != s->checked_pid)) {
 		err_set(&bad, ERR_DATA, "database: a transaction pooler is in between");
-		err_hint(&bad, "locks and LISTEN need a session of their own: connect to the server directly");
+		err_hint(&bad, "locks and LISTEN need a session of their own: connect to the "
+			       "server directly");
 	}
 	pg_rows_free(rows);
 	if (bad.kind != ERR_NONE) {
@@ -175,13 +181,20 @@ static void on_conn(PgConn *conn, void *owner, PgEvent ev, int pid, const Err *e
 }
 
 Session *session_open(uv_loop_t *loop, const PgTarget *target, const SessionOptions *options,
-	RosterEntry *entries, size_t n, GroupProgress *progress, RosterReport report, SessionHandler fn,
-	void *owner)
+	RosterEntry *entries, size_t n, GroupProgress *progress, RosterReport report,
+	SessionHandler fn, void *owner)
 {
 	Session *s = mem_calloc(1, sizeof(*s));
 
-	*s = (Session){ .loop = loop, .target = *target, .options = *options, .entries = entries, .n = n,
-		.progress = progress, .report = report, .fn = fn, .owner = owner };
+	*s = (Session){ .loop = loop,
+		.target = *target,
+		.options = *options,
+		.entries = entries,
+		.n = n,
+		.progress = progress,
+		.report = report,
+		.fn = fn,
+		.owner = owner };
 	s->poll = timer_new(s);
 	s->beat = timer_new(s);
 	s->tries = timer_new(s);

@@ -8,25 +8,25 @@
 typedef struct Session Session;
 
 typedef struct {
-	const char *daemon;      /* name in consumer_groups, e.g. "host:pid" */
-	double takeover_after;   /* seconds of silence after which an owner is replaced */
-	unsigned slow_poll_ms;   /* the poll behind the bell; 0: none (specs) */
-	unsigned fast_poll_ms;   /* instead of the bell (benchmarks); 0: the bell */
-	unsigned linger_ms;      /* stays awake so long after the last commit */
+	const char *daemon;    /* name in consumer_groups, e.g. "host:pid" */
+	double takeover_after; /* seconds of silence after which an owner is replaced */
+	unsigned slow_poll_ms; /* the poll behind the bell; 0: none (specs) */
+	unsigned fast_poll_ms; /* instead of the bell (benchmarks); 0: the bell */
+	unsigned linger_ms;    /* stays awake so long after the last commit */
 } SessionOptions;
 
 typedef enum {
-	SESSION_RUNNING,   /* groups are (again) at work */
+	SESSION_RUNNING, /* groups are (again) at work */
 	SESSION_CAUGHT_UP, /* everything that was in the log when the session began is committed; told once */
-	SESSION_QUIET,     /* as session_quiesce() asked: no group is at work, entries may be exchanged */
-	SESSION_LOST,      /* over: err says why; retry if err_is_retryable() */
+	SESSION_QUIET, /* as session_quiesce() asked: no group is at work, entries may be exchanged */
+	SESSION_LOST, /* over: err says why; retry if err_is_retryable() */
 } SessionEvent;
 
 typedef void (*SessionHandler)(void *owner, SessionEvent ev, const Err *err);
 
 Session *session_open(uv_loop_t *loop, const PgTarget *target, const SessionOptions *options,
-	RosterEntry *entries, size_t n, GroupProgress *progress, RosterReport report, SessionHandler fn,
-	void *owner);
+	RosterEntry *entries, size_t n, GroupProgress *progress, RosterReport report,
+	SessionHandler fn, void *owner);
 /* Not from within its handlers. What was not committed is given back. */
 void session_close(Session *s);
 

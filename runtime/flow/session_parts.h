@@ -16,7 +16,7 @@ typedef struct {
 	size_t *entries; /* their indexes in the roster */
 	size_t n;
 	bool still;
-	bool over;       /* broken: nothing more will come from it */
+	bool over; /* broken: nothing more will come from it */
 } Team;
 
 struct Session {
@@ -41,24 +41,24 @@ struct Session {
 	Upkeep *upkeep;
 	Team *teams;
 	size_t nteams;
-	uv_timer_t *poll, *beat, *tries, *later; /* slow poll or linger; heartbeat; others; deferred work */
+	uv_timer_t *poll, *beat, *tries,
+		*later; /* slow poll or linger; heartbeat; others; deferred work */
 
-	bool quiesce;          /* somebody waits for SESSION_QUIET … */
-	bool for_good;         /* … and will not go on */
-	bool observed;         /* the frontier is known: as the last observation found it */
+	bool quiesce;  /* somebody waits for SESSION_QUIET … */
+	bool for_good; /* … and will not go on */
+	bool observed; /* the frontier is known: as the last observation found it */
 	bool at_rest;
 	int64_t settled;
-	int64_t start_head;    /* what "caught up" means */
+	int64_t start_head; /* what "caught up" means */
 	bool told;
 	uint64_t moved_ns, pruned_ns, gathered_ns, sleeps;
 	Err lost;
 };
 
-
 void session_lose(Session *s, const Err *err); /* it is over; told on a turn of its own */
 
 void session_close_teams(Session *s);
-bool session_is_idle(const Session *s);        /* every group has committed all that is settled */
+bool session_is_idle(const Session *s); /* every group has committed all that is settled */
 void session_regroup(Session *s, unsigned delay_ms);
 void session_on_claimed(void *owner, const Err *err);
 void session_tell_caught_up(Session *s);

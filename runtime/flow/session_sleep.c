@@ -62,7 +62,8 @@ void session_consider_sleep(Session *s, bool at_rest)
 		set_poll(s, s->options.slow_poll_ms);
 	} else if (s->sleep == LISTENING) {
 		session_wake(s);
-	} else if (s->sleep == AWAKE && idle && clock_monotonic_ns() - s->moved_ns >= s->options.linger_ms * UINT64_C(1000000)) {
+	} else if (s->sleep == AWAKE && idle &&
+		   clock_monotonic_ns() - s->moved_ns >= s->options.linger_ms * UINT64_C(1000000)) {
 		s->sleep = RELEASING;
 		bell_release(s->bell);
 	} else if (s->sleep == AWAKE && idle) {
@@ -78,9 +79,11 @@ static bool ahead_of_log(const Session *s, Err *err)
 
 		if (position <= frontier_head(s->frontier))
 			continue;
-		err_set(err, ERR_DATA, "%s: it stands at event %" PRId64 ", and the log ends at %" PRId64,
+		err_set(err, ERR_DATA,
+			"%s: it stands at event %" PRId64 ", and the log ends at %" PRId64,
 			s->teams[i].members[0]->def->name, position, frontier_head(s->frontier));
-		err_hint(err, "the log was restored or exchanged: `moonwake rebuild` fills its table again");
+		err_hint(err, "the log was restored or exchanged: `moonwake rebuild` fills its "
+			      "table again");
 		return true;
 	}
 	return false;
@@ -114,4 +117,3 @@ void session_on_frontier(void *owner, bool at_rest)
 	}
 	session_consider_sleep(s, at_rest);
 }
-

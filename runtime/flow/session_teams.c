@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-#define NEAR     5000 /* groups so close to each other are brought together … */
+#define NEAR     5000                /* groups so close to each other are brought together … */
 #define NEAR_NS  UINT64_C(200000000) /* … at most so often */
 #define RETRY_MS 200
 
@@ -86,8 +86,8 @@ void session_on_claimed(void *owner, const Err *err)
 			add_to_team(s, i);
 	for (size_t i = 0; i < s->nteams; i++)
 		s->teams[i].group = group_open(s->loop, &s->target, s->frontier,
-			s->entries[s->teams[i].entries[0]].claim, s->teams[i].members, s->teams[i].n,
-			s->progress, on_group, s);
+			s->entries[s->teams[i].entries[0]].claim, s->teams[i].members,
+			s->teams[i].n, s->progress, on_group, s);
 	s->fn(s->owner, SESSION_RUNNING, NULL);
 	session_wake(s);
 	if (s->quiesce)
@@ -210,4 +210,3 @@ static void on_group(Group *g, void *owner, GroupEvent ev, const Err *err)
 		break;
 	}
 }
-

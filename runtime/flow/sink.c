@@ -16,7 +16,7 @@ struct Sink {
 	void *owner;
 	Part *parts;
 	bool committing;
-	bool open;      /* a query has begun the transaction */
+	bool open; /* a query has begun the transaction */
 	int culprit;
 	Err collect_err; /* kind ERR_NONE: every member's effects were collected */
 	SinkAnswer answer;
@@ -86,8 +86,8 @@ static void send_script_sql(Sink *s, int member, const ScriptSql *sql)
 
 	for (size_t i = 0; i < sql->nparams; i++)
 		params[i] = sql->params[i].s;
-	pg_conn_send(s->conn, &(PgStmt){ NULL, sql->sql.s }, (int)sql->nparams, params, false, on_part,
-		&s->parts[member]);
+	pg_conn_send(s->conn, &(PgStmt){ NULL, sql->sql.s }, (int)sql->nparams, params, false,
+		on_part, &s->parts[member]);
 	free(params);
 }
 
@@ -96,9 +96,11 @@ static void send_effects(Sink *s, int member, const Effects *fx)
 	Consumer *c = s->members[member];
 
 	if (fx->ndeletes > 0)
-		pg_conn_send(s->conn, &c->remove, 1, &fx->deletes.s, false, on_part, &s->parts[member]);
+		pg_conn_send(
+			s->conn, &c->remove, 1, &fx->deletes.s, false, on_part, &s->parts[member]);
 	if (fx->nupserts > 0)
-		pg_conn_send(s->conn, &c->upsert, 1, &fx->upserts.s, false, on_part, &s->parts[member]);
+		pg_conn_send(
+			s->conn, &c->upsert, 1, &fx->upserts.s, false, on_part, &s->parts[member]);
 	for (size_t i = 0; i < fx->nsql; i++)
 		send_script_sql(s, member, &fx->sql[i]);
 	for (size_t i = 0; i < fx->ndead; i++)
@@ -158,10 +160,12 @@ void sink_commit(Sink *s, GroupClaim claim, int64_t to, const char *done, int re
 		}
 		send_effects(s, (int)i, &fx);
 		send_letters(s, (int)i);
-		if (done != NULL && retried == (int)i) { /* those without a new letter are through */
+		if (done != NULL &&
+			retried == (int)i) { /* those without a new letter are through */
 			const char *params[] = { c->def->name, done };
 
-			pg_conn_run(s->conn, SQL_DEAD_LETTERS_DONE, 2, params, on_part, &s->parts[i]);
+			pg_conn_run(
+				s->conn, SQL_DEAD_LETTERS_DONE, 2, params, on_part, &s->parts[i]);
 		}
 		if (c->stopping)
 			send_leave(s, (int)i, claim.group_id);
@@ -194,7 +198,8 @@ void sink_query(Sink *s, GroupClaim claim, int member, SinkAnswer fn, void *owne
 
 	if (!s->open) {
 		begin(s);
-		advance(s, &claim, claim.position, claim.position); /* the row is ours until COMMIT */
+		advance(s, &claim, claim.position,
+			claim.position); /* the row is ours until COMMIT */
 	}
 	h->ops->query(h, &query, &before);
 	send_effects(s, member, &before);
@@ -203,9 +208,11 @@ void sink_query(Sink *s, GroupClaim claim, int member, SinkAnswer fn, void *owne
 	params = mem_calloc(query.nparams + 1, sizeof(*params));
 	for (size_t i = 0; i < query.nparams; i++)
 		params[i] = query.params[i].s;
-	buf_addf(&text, "WITH script AS (%s) SELECT coalesce(json_agg(to_json(script)), '[]') FROM script",
+	buf_addf(&text,
+		"WITH script AS (%s) SELECT coalesce(json_agg(to_json(script)), '[]') FROM script",
 		query.sql.s);
-	pg_conn_send(s->conn, &(PgStmt){ NULL, text.s }, (int)query.nparams, params, false, on_query, s);
+	pg_conn_send(
+		s->conn, &(PgStmt){ NULL, text.s }, (int)query.nparams, params, false, on_query, s);
 	pg_conn_sync(s->conn, NULL, NULL); /* inside BEGIN: answers, and does not commit */
 	buf_free(&text);
 	free(params);

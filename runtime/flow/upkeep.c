@@ -42,7 +42,8 @@ static void on_behind(void *owner, PgRows *rows, const Err *err)
 
 	if (err == NULL && pg_rows_bool(rows, 0, 0)) {
 		err_set(&bad, ERR_DATA, "events: rows lie above the last number of events_id_seq");
-		err_hint(&bad, "the log was restored or replicated: SELECT setval(…) to max(id), then start again");
+		err_hint(&bad, "the log was restored or replicated: SELECT setval(…) to max(id), "
+			       "then start again");
 		u->fn(u->owner, true, &bad);
 	}
 	pg_rows_free(rows);
@@ -73,8 +74,7 @@ void upkeep_tick(Upkeep *u, int64_t settled, bool busy)
 		pg_conn_sync(u->conn, NULL, NULL);
 	}
 	if (settled - u->sealed >= SEAL_IDS) {
-		snprintf(upto, sizeof(upto), "%" PRId64,
-			busy ? u->sealed + SEAL_IDS : settled);
+		snprintf(upto, sizeof(upto), "%" PRId64, busy ? u->sealed + SEAL_IDS : settled);
 		pg_conn_run(u->conn, SQL_SEAL, 1, params, on_sealed, u);
 		pg_conn_sync(u->conn, NULL, NULL);
 	}

@@ -12,7 +12,7 @@ typedef struct {
 
 struct Parked {
 	KeySet *keys;
-	size_t count;    /* an upper bound of the keys in the set */
+	size_t count; /* an upper bound of the keys in the set */
 	Added *added;
 	size_t nadded, cap;
 };

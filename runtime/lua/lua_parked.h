@@ -11,10 +11,10 @@ void parked_close(Parked *p);
 
 bool parked_has(const Parked *p, Str key);
 bool parked_any(const Parked *p);
-void parked_add(Parked *p, Str key);                /* by an event of this batch */
-void parked_set(Parked *p, Str key, bool parked);   /* as the database has it */
+void parked_add(Parked *p, Str key);              /* by an event of this batch */
+void parked_set(Parked *p, Str key, bool parked); /* as the database has it */
 void parked_clear(Parked *p);
 
 void parked_collected(Parked *p); /* what was added is in a commit under way … */
 void parked_settled(Parked *p);   /* … which went through */
-void parked_forget(Parked *p);    /* … or did not: what was added since the last settled() never was */
+void parked_forget(Parked *p); /* … or did not: what was added since the last settled() never was */

@@ -6,16 +6,16 @@
  * page is released, and are not NUL-terminated by promise. s == NULL is SQL NULL. */
 typedef struct {
 	int64_t id;
-	int64_t version;        /* 1, 2, 3 … within the aggregate */
-	int64_t occurred_us;    /* when it happened; microseconds since 1970-01-01 UTC */
-	int64_t timestamp_us;   /* when it was appended; the same unit */
+	int64_t version;      /* 1, 2, 3 … within the aggregate */
+	int64_t occurred_us;  /* when it happened; microseconds since 1970-01-01 UTC */
+	int64_t timestamp_us; /* when it was appended; the same unit */
 	int32_t schema_version;
-	int32_t occurrences;    /* 1, or how many equal events were folded into this row */
+	int32_t occurrences; /* 1, or how many equal events were folded into this row */
 	unsigned char event_id[16];
 	unsigned char causation_id[16];
 	bool has_causation;
 	Str type, aggregate_type, aggregate_id;
-	Str data, metadata;     /* JSON text */
+	Str data, metadata; /* JSON text */
 	Str source, correlation_id, actor_type, actor_id, severity, impact;
 } Event;
 

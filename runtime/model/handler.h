@@ -14,24 +14,24 @@ typedef enum { ON_ERROR_STOP, ON_ERROR_SKIP, ON_ERROR_PARK_KEY } OnError;
 /* What a script declared, checked. Owned by the handler, constant for its life. */
 typedef struct {
 	const char *name;
-	const char *path;         /* of the file, as the workspace names it: "projections/x.lua" */
+	const char *path; /* of the file, as the workspace names it: "projections/x.lua" */
 	ScriptKind kind;
 	int version;
 	OnError on_error;
-	bool sql;                 /* `sql = true`: runs one event at a time and may ask queries */
-	const Str *types;         /* the patterns of `on`, without duplicates; never empty */
+	bool sql;         /* `sql = true`: runs one event at a time and may ask queries */
+	const Str *types; /* the patterns of `on`, without duplicates; never empty */
 	size_t ntypes;
-	Str spec;                 /* JSON: the definition as the SQL function projection_ensure() takes it */
-	char digest[65];          /* sha-256 (hex) of the file and of every module that it required */
+	Str spec;        /* JSON: the definition as the SQL function projection_ensure() takes it */
+	char digest[65]; /* sha-256 (hex) of the file and of every module that it required */
 } Definition;
 
 /* One dead letter: an event that a handler refused, or that waits behind one. */
 typedef struct {
-	int64_t event_id;         /* events.id */
-	Str key;                  /* JSON text of the key; "" where the key itself failed */
-	Str error;                /* "" for an event that only waits behind another of its key */
+	int64_t event_id; /* events.id */
+	Str key;          /* JSON text of the key; "" where the key itself failed */
+	Str error;        /* "" for an event that only waits behind another of its key */
 	Str trace;
-	bool parked;              /* false: skipped, kept for the record only */
+	bool parked; /* false: skipped, kept for the record only */
 } DeadLetter;
 
 /* A statement queued by `db:exec`: parameters are texts, s == NULL is SQL NULL. */
@@ -44,12 +44,12 @@ typedef struct {
 /* What a handler changed since the last collect(). The memory belongs to the handler and lives
  * until the next collect() or forget(). Counts are rows. */
 typedef struct {
-	Str upserts;              /* JSON array of rows for the projection's upsert statement; "" = none */
-	Str deletes;              /* JSON array of {"n", key columns…}; "" = none */
+	Str upserts; /* JSON array of rows for the projection's upsert statement; "" = none */
+	Str deletes; /* JSON array of {"n", key columns…}; "" = none */
 	size_t nupserts, ndeletes;
-	const ScriptSql *sql;     /* in order */
+	const ScriptSql *sql; /* in order */
 	size_t nsql;
-	const DeadLetter *dead;   /* events that came for a parked key, in order */
+	const DeadLetter *dead; /* events that came for a parked key, in order */
 	size_t ndead;
 } Effects;
 
@@ -75,7 +75,8 @@ typedef struct {
 	 * err->event_id its id; if `careful`, every state is as it was before that event, otherwise
 	 * states are undefined until forget(). RUN_QUERY (sql = true only): the script waits for the
 	 * result of query(); call resume(), then run() again with the same *at. */
-	RunResult (*run)(Handler *h, EventSlice page, size_t *at, size_t to, bool careful, Err *err);
+	RunResult (*run)(
+		Handler *h, EventSlice page, size_t *at, size_t to, bool careful, Err *err);
 
 	/* The query that the script waits for, and its answer: a JSON array of row objects, or an error.
 	 * Statements that were queued before it are in `before`, to be executed first. */

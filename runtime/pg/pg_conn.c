@@ -34,8 +34,8 @@ struct PgConn {
 	PgHandler fn;
 	void *owner;
 	State state;
-	bool entered;         /* a callback of ours is running: pg_conn_close() defers the free */
-	bool failed;          /* a statement since the last sync has failed; the rest is skipped */
+	bool entered; /* a callback of ours is running: pg_conn_close() defers the free */
+	bool failed;  /* a statement since the last sync has failed; the rest is skipped */
 	Err failure;
 	Waiting *first, **last;
 	Prepared *prepared;
@@ -407,7 +407,8 @@ static void on_connect_timeout(uv_timer_t *t)
 	PgConn *c = t->data;
 	Err err;
 
-	err_set(&err, ERR_CONN, "database: no answer within 10 s (is the server up and reachable?)");
+	err_set(&err, ERR_CONN,
+		"database: no answer within 10 s (is the server up and reachable?)");
 	c->entered = true;
 	lost(c, &err);
 	c->entered = false;

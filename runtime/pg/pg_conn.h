@@ -32,7 +32,8 @@ PgConn *pg_conn_open(uv_loop_t *loop, const PgTarget *target, PgHandler fn, void
  * the transaction. Only between PG_UP and PG_LOST; never fails here: a lost connection answers. */
 void pg_conn_send(PgConn *conn, const PgStmt *stmt, int n, const char *const *params, bool binary,
 	PgAnswer fn, void *owner);
-void pg_conn_run(PgConn *conn, SqlId id, int n, const char *const *params, PgAnswer fn, void *owner);
+void pg_conn_run(
+	PgConn *conn, SqlId id, int n, const char *const *params, PgAnswer fn, void *owner);
 void pg_conn_run_binary(
 	PgConn *conn, SqlId id, int n, const char *const *params, PgAnswer fn, void *owner);
 

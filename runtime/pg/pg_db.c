@@ -29,7 +29,8 @@ static bool connect_failed(PgDb *db, Err *err)
 
 	err_set(err, ERR_CONN, "database: %.*s", (int)strcspn(text, "\n"), text);
 	if (strstr(text, "No such file") || strstr(text, "refused"))
-		err_hint(err, "is the server running? name it with --db or DATABASE_URL, or use `moonwake dev`");
+		err_hint(err, "is the server running? name it with --db or DATABASE_URL, or use "
+			      "`moonwake dev`");
 	else if (strstr(text, "does not exist") || strstr(text, "authentication"))
 		err_hint(err, "check the user and the database name in --db or DATABASE_URL");
 	return false;
@@ -63,7 +64,8 @@ PgDb *pg_db_open(const PgTarget *target, Err *err)
 		if (PQstatus(db->pg) == CONNECTION_BAD)
 			connect_failed(db, err);
 		else
-			err_set(err, ERR_CONN, "database: no answer within 10 s (is the server up?)");
+			err_set(err, ERR_CONN,
+				"database: no answer within 10 s (is the server up?)");
 		pg_db_close(db);
 		return NULL;
 	}

@@ -33,5 +33,6 @@ bool pg_db_wait_notify(PgDb *db, int timeout_ms, Err *err);
 /* Lines that the server sent as NOTICE since the last call are handed to `fn` ("" = nobody listens). */
 void pg_db_on_notice(PgDb *db, void (*fn)(void *owner, const char *text), void *owner);
 
-bool pg_db_cancel(PgDb *db); /* asks the server to stop the statement under way; safe from a signal handler's flag loop */
+bool pg_db_cancel(
+	PgDb *db); /* asks the server to stop the statement under way; safe from a signal handler's flag loop */
 const char *pg_db_schema(const PgDb *db);

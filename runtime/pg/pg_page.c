@@ -5,8 +5,28 @@
 #include <stdlib.h>
 
 /* The order of the columns in sql/queries/events_*.sql. */
-enum { ID, EVENT_ID, TYPE, AGG_TYPE, AGG_ID, VERSION, SCHEMA_VERSION, DATA, METADATA, SOURCE, CORRELATION,
-	CAUSATION, ACTOR_TYPE, ACTOR_ID, SEVERITY, IMPACT, OCCURRED, TIMESTAMP, OCCURRENCES, NCOLUMNS };
+enum {
+	ID,
+	EVENT_ID,
+	TYPE,
+	AGG_TYPE,
+	AGG_ID,
+	VERSION,
+	SCHEMA_VERSION,
+	DATA,
+	METADATA,
+	SOURCE,
+	CORRELATION,
+	CAUSATION,
+	ACTOR_TYPE,
+	ACTOR_ID,
+	SEVERITY,
+	IMPACT,
+	OCCURRED,
+	TIMESTAMP,
+	OCCURRENCES,
+	NCOLUMNS
+};
 
 #define PG_EPOCH_US INT64_C(946684800000000) /* PostgreSQL counts from 2000-01-01 */
 
@@ -69,8 +89,8 @@ static bool sizes_fit(const PGresult *r)
 {
 	static const struct {
 		int column, size;
-	} fixed[] = { { ID, 8 }, { EVENT_ID, 16 }, { VERSION, 8 }, { SCHEMA_VERSION, 4 }, { OCCURRED, 8 },
-		{ TIMESTAMP, 8 }, { OCCURRENCES, 4 } };
+	} fixed[] = { { ID, 8 }, { EVENT_ID, 16 }, { VERSION, 8 }, { SCHEMA_VERSION, 4 },
+		{ OCCURRED, 8 }, { TIMESTAMP, 8 }, { OCCURRENCES, 4 } };
 
 	if (PQnfields(r) != NCOLUMNS)
 		return false;
@@ -87,7 +107,8 @@ bool event_page_fill(EventPage *page, PgRows *rows, Err *err)
 	event_page_clear(page);
 	page->rows = rows;
 	if (!sizes_fit(rows))
-		return err_set(err, ERR_DATA, "events: unexpected columns (run `moonwake migrate`)");
+		return err_set(
+			err, ERR_DATA, "events: unexpected columns (run `moonwake migrate`)");
 	if (page->cap < (size_t)n) {
 		page->cap = (size_t)n;
 		page->events = mem_realloc(page->events, page->cap * sizeof(Event));

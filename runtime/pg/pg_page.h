@@ -8,8 +8,8 @@ typedef struct {
 	PgRows *rows;
 	Event *events;
 	size_t count, cap;
-	size_t bytes;      /* that the rows take in memory */
-	bool cut;          /* an event with a large document follows, which did not travel with this page */
+	size_t bytes; /* that the rows take in memory */
+	bool cut; /* an event with a large document follows, which did not travel with this page */
 } EventPage;
 
 /* Takes the rows over. False: the columns are not those of events_page.sql. */

@@ -68,8 +68,14 @@ static ErrKind kind_of(const char *state)
 		const char *prefix;
 		ErrKind kind;
 	} kinds[] = {
-		{ "MW001", ERR_STALE }, { "08", ERR_CONN }, { "57P", ERR_CONN },  { "25006", ERR_CONN },
-		{ "40", ERR_BUSY },     { "53", ERR_BUSY }, { "55P03", ERR_BUSY }, { "57014", ERR_BUSY },
+		{ "MW001", ERR_STALE },
+		{ "08", ERR_CONN },
+		{ "57P", ERR_CONN },
+		{ "25006", ERR_CONN },
+		{ "40", ERR_BUSY },
+		{ "53", ERR_BUSY },
+		{ "55P03", ERR_BUSY },
+		{ "57014", ERR_BUSY },
 		{ "58", ERR_BUSY },
 	};
 
@@ -89,7 +95,8 @@ bool pg_rows_error(const PgRows *rows, Err *err)
 	if (state == NULL || text == NULL) { /* libpq's own words: the connection is gone */
 		const char *own = PQresultErrorMessage(rows);
 
-		return err_set(err, ERR_CONN, "connection lost: %.*s", (int)strcspn(own, "\n"), own);
+		return err_set(
+			err, ERR_CONN, "connection lost: %.*s", (int)strcspn(own, "\n"), own);
 	}
 	err_set(err, kind_of(state), "%s%s%s", text, detail ? ": " : "", detail ? detail : "");
 	if (err != NULL)

@@ -33,16 +33,19 @@ static bool ends_with(const char *text, const char *at, const char *suffix)
 	return (size_t)(at - text) >= len && memcmp(at - len, suffix, len) == 0;
 }
 
-/* Not the schema: part of a longer word (moonwake_run), the channel 'moonwake', a setting's name. */
+/* Not the schema: part of a longer word (moonwake_run), the channel ('moonwake' and "moonwake"), a setting. */
 static bool names_schema(const char *text, const char *hit, const char *end)
 {
 	char before = hit > text ? hit[-1] : ' ';
 
 	if (in_word(before) || in_word(*end))
 		return false;
+	if (before == '"')
+		return false;
 	if (before != '\'')
 		return true;
-	return *end == '.' && !ends_with(text, hit, "_setting('") && !ends_with(text, hit, "_config('");
+	return *end == '.' && !ends_with(text, hit, "_setting('") &&
+	       !ends_with(text, hit, "_config('");
 }
 
 static void for_schema(const char *text, const char *schema, Buf *out)

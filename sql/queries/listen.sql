@@ -1,1 +1,1 @@
-LISTEN moonwake
+LISTEN "moonwake"
