@@ -3,7 +3,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#define PAGE_ROWS       20000 /* at most, in catch-up */
+#define PAGES          3
+#define PAGE_ROWS       5000 /* at most, in catch-up */
 #define PAGE_ROWS_LEAST 16
 #define PAGE_BYTES      (4u << 20) /* what a page should take, by the rows seen so far */
 #define LARGE_ROWS      64         /* rows of a page of large documents … */
@@ -26,9 +27,10 @@ struct Feed {
 	int64_t after, upto; /* of the page under way */
 	size_t rows;         /* its limit */
 	size_t row_bytes;    /* average seen */
-	FeedPage pages[2];   /* one that is handled, one that came */
-	int taken;           /* index of the one that is handled */
-	bool ready;
+	int64_t reached;
+	FeedPage pages[PAGES]; /* a ring: one that is handled, those that have come, one to come */
+	size_t first, filled;
+	bool held; /* the first is the one that is handled */
 };
 
 /* --- The filter --------------------------------------------------------------------------------- */
@@ -71,15 +73,13 @@ static void close_array(Buf *array)
 
 /* --- Asking ------------------------------------------------------------------------------------- */
 
-static size_t page_rows(const Feed *f, size_t most)
+static size_t page_rows(const Feed *f)
 {
 	size_t rows = f->row_bytes ? PAGE_BYTES / f->row_bytes : PAGE_ROWS;
 
 	if (rows > PAGE_ROWS)
 		rows = PAGE_ROWS;
-	if (rows < PAGE_ROWS_LEAST)
-		rows = PAGE_ROWS_LEAST;
-	return most != 0 && most < rows ? most : rows;
+	return rows < PAGE_ROWS_LEAST ? PAGE_ROWS_LEAST : rows;
 }
 
 static void on_page(void *owner, PgRows *rows, const Err *err);
@@ -97,14 +97,17 @@ static void format_time(char *out, size_t size, int64_t us)
 	strftime(out, size, "%Y-%m-%d %H:%M:%S+00", &tm);
 }
 
-void feed_ask(Feed *f, int64_t after, int64_t upto, int64_t oldest_us, size_t most)
+void feed_ask(Feed *f, int64_t upto, int64_t oldest_us)
 {
 	char from[24], to[24], oldest[48], rows[24];
 	const char *params[] = { from, to, oldest, rows, f->exact.s, f->like.s };
 	SqlId id = SQL_EVENTS_PAGE;
+	int64_t after = f->reached;
 	int n = 4;
 
-	f->rows = page_rows(f, most);
+	if (f->busy || f->filled == PAGES || after >= upto)
+		return;
+	f->rows = page_rows(f);
 	if (f->large) {
 		id = SQL_EVENTS_LARGE;
 		f->rows = f->rows < LARGE_ROWS ? f->rows : LARGE_ROWS;
@@ -152,59 +155,63 @@ static void learn(Feed *f, const FeedPage *p)
 			(int64_t)p->page.count * SPARSE_RATIO < scanned ? PLAN_SPARSE : PLAN_TYPES;
 }
 
-static void on_page(void *owner, PgRows *rows, const Err *err)
+static void fill(Feed *f, PgRows *rows, Err *err)
 {
-	Feed *f = owner;
-	FeedPage *p = &f->pages[1 - f->taken];
-	Err bad;
-	int n;
+	FeedPage *p = &f->pages[(f->first + f->filled) % PAGES];
+	int n = pg_rows_count(rows);
 
-	f->busy = false;
-	if (f->drop) {
-		f->drop = false;
-		pg_rows_free(rows);
-		f->fn(f->owner, err);
+	if (!event_page_fill(&p->page, rows, err))
 		return;
-	}
-	if (err != NULL) {
-		f->fn(f->owner, err);
-		return;
-	}
-	n = pg_rows_count(rows);
-	if (!event_page_fill(&p->page, rows, &bad)) {
-		f->fn(f->owner, &bad);
-		return;
-	}
 	p->after = f->after;
 	p->scanned_to = scanned_to(f, &p->page, n);
 	learn(f, p);
 	f->large = p->page.cut;
-	f->ready = true;
-	f->fn(f->owner, NULL);
+	f->reached = p->scanned_to;
+	f->filled++;
+}
+
+static void on_page(void *owner, PgRows *rows, const Err *err)
+{
+	Feed *f = owner;
+	Err bad = { 0 };
+
+	f->busy = false;
+	if (f->drop || err != NULL)
+		pg_rows_free(rows);
+	else
+		fill(f, rows, &bad);
+	f->drop = false;
+	f->fn(f->owner, bad.kind != ERR_NONE ? &bad : err);
+}
+
+static void give_back(Feed *f)
+{
+	event_page_clear(&f->pages[f->first].page);
+	f->first = (f->first + 1) % PAGES;
+	f->filled--;
 }
 
 FeedPage *feed_take(Feed *f)
 {
-	if (!f->ready)
-		return NULL;
-	event_page_clear(&f->pages[f->taken].page);
-	f->taken = 1 - f->taken;
-	f->ready = false;
-	return &f->pages[f->taken];
+	if (f->held)
+		give_back(f);
+	f->held = f->filled > 0;
+	return f->held ? &f->pages[f->first] : NULL;
 }
 
-void feed_release(Feed *f)
+void feed_restart(Feed *f, int64_t position)
 {
-	event_page_clear(&f->pages[f->taken].page);
-}
-
-void feed_discard(Feed *f)
-{
-	event_page_clear(&f->pages[0].page);
-	event_page_clear(&f->pages[1].page);
-	f->ready = false;
+	while (f->filled > 0)
+		give_back(f);
+	f->held = false;
 	f->drop = f->busy;
 	f->large = false;
+	f->reached = position;
+}
+
+int64_t feed_reached(const Feed *f)
+{
+	return f->reached;
 }
 
 bool feed_busy(const Feed *f)
@@ -232,8 +239,8 @@ void feed_free(Feed *f)
 {
 	if (f == NULL)
 		return;
-	event_page_free(&f->pages[0].page);
-	event_page_free(&f->pages[1].page);
+	for (size_t i = 0; i < PAGES; i++)
+		event_page_free(&f->pages[i].page);
 	buf_free(&f->exact);
 	buf_free(&f->like);
 	free(f);

@@ -4,7 +4,7 @@
 #include "pg/pg_conn.h"
 #include "pg/pg_page.h"
 
-/* Reads the log page by page in id order, one page ahead of whoever handles them. Knows nothing of
+/* Reads the log page by page in id order, ahead of whoever handles them. Knows nothing of
  * the frontier: it reads as far as it is told, never further. */
 typedef struct Feed Feed;
 
@@ -21,15 +21,16 @@ typedef void (*FeedHandler)(void *owner, const Err *err); /* a page has come, or
 Feed *feed_new(PgConn *conn, const Definition *const *defs, size_t n, FeedHandler fn, void *owner);
 void feed_free(Feed *f);
 
-/* Asks for the rows in (after, upto]; none of them is older than `oldest_us` (INT64_MIN: unknown). Only
- * when no page is under way. `most` bounds the rows, 0 for the feed's own measure. */
-void feed_ask(Feed *f, int64_t after, int64_t upto, int64_t oldest_us, size_t most);
+/* Where to read on from: everything that was asked for or has come is forgotten. */
+void feed_restart(Feed *f, int64_t position);
+int64_t feed_reached(const Feed *f); /* how far the pages that have come go */
+
+/* Asks for the rows in (feed_reached(), upto], if there is room for them and no page is under way; none of them is older
+ * than `oldest_us` (INT64_MIN: unknown). As soon as a page has come the next may be asked for: the server
+ * then works while the pages before are handled. */
+void feed_ask(Feed *f, int64_t upto, int64_t oldest_us);
 bool feed_busy(const Feed *f);
 
-/* The page that came; owned by the feed and valid until the next feed_take() or feed_release(). NULL if none.
- * After it the next page may be asked for. */
+/* The next page that has come; the one before is given back. It lives until the next call, or until
+ * feed_restart(). NULL if there is none. */
 FeedPage *feed_take(Feed *f);
-void feed_release(Feed *f);
-
-void feed_discard(
-	Feed *f); /* forgets the pages that came; one under way is dropped when it arrives */

@@ -5,8 +5,11 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#define COMMIT_EVENTS 50000 /* in catch-up a transaction ends after so many events … */
-#define COMMIT_NS     UINT64_C(500000000) /* … or after so long */
+/* In catch-up a transaction ends after so many events, so long, or when a script holds so much: states that are not
+ * committed cannot be dropped. */
+#define COMMIT_EVENTS 250000
+#define COMMIT_NS     UINT64_C(1000000000)
+#define COMMIT_MEMORY ((size_t)40 << 20)
 
 static void step(Group *g);
 
@@ -69,12 +72,12 @@ void group_reset(Group *g)
 	sink_abandon(g->sink);
 	for (size_t i = 0; i < g->n; i++)
 		consumer_forget(g->members[i]);
-	feed_discard(g->feed);
+	feed_restart(g->feed, g->claim.position);
 	event_page_clear(&g->letters);
 	g->retried = -1;
 	g->retrying = false;
 	g->page = (EventSlice){ 0 };
-	g->handled = g->asked = g->claim.position;
+	g->handled = g->claim.position;
 	g->uncommitted = 0;
 	group_to(g, READY);
 	group_run_on(g, true);
@@ -101,10 +104,18 @@ static int64_t horizon(const Group *g)
 
 static void ask_ahead(Group *g)
 {
-	if (feed_busy(g->feed) || g->asked < 0 || g->asked >= horizon(g))
-		return;
-	feed_ask(g->feed, g->asked, horizon(g), frontier_oldest_after(g->frontier, g->asked), 0);
-	g->asked = -1; /* known again when the page is taken */
+	feed_ask(g->feed, horizon(g), frontier_oldest_after(g->frontier, feed_reached(g->feed)));
+}
+
+/* The transaction at hand is large enough. */
+static bool is_full(const Group *g)
+{
+	if (g->uncommitted >= COMMIT_EVENTS || clock_monotonic_ns() - g->first_ns >= COMMIT_NS)
+		return true;
+	for (size_t i = 0; i < g->n; i++)
+		if (g->members[i]->handler->ops->memory(g->members[i]->handler) >= COMMIT_MEMORY)
+			return true;
+	return false;
 }
 
 /* Live, every page is committed at once; with a backlog, many pages together. */
@@ -114,8 +125,7 @@ static bool should_commit(const Group *g)
 
 	if (!dirty || sink_busy(g->sink))
 		return false;
-	return !g->full || g->pausing || g->retried >= 0 || g->uncommitted >= COMMIT_EVENTS ||
-	       clock_monotonic_ns() - g->first_ns >= COMMIT_NS;
+	return !g->full || g->pausing || g->retried >= 0 || is_full(g);
 }
 
 static void at_rest(Group *g)
@@ -137,16 +147,17 @@ static bool take_page(Group *g)
 {
 	FeedPage *next;
 
-	if (g->uncommitted >= COMMIT_EVENTS) /* the commit under way comes first */
+	if (g->uncommitted > 0 && sink_busy(g->sink) && is_full(g)) /* the commit under way comes first */
 		return false;
+	if (g->pausing && g->pause_at < 0) /* what has come is read again by whoever goes on */
+		feed_restart(g->feed, g->handled);
 	next = feed_take(g->feed);
 	if (next == NULL)
 		return false;
 	g->page_end = next->scanned_to;
-	g->asked = next->scanned_to;
 	g->full = next->scanned_to < horizon(g) && next->page.count > 0;
 	group_begin_page(g, (EventSlice){ next->page.events, next->page.count });
-	ask_ahead(g); /* after the states were asked for: they come first */
+	ask_ahead(g);
 	return true;
 }
 
@@ -186,6 +197,8 @@ static void on_feed(void *owner, const Err *err)
 		group_dissolve(g, err);
 		return;
 	}
+	if (g->state != RESETTING && g->state != BROKEN)
+		ask_ahead(g); /* at once: the server works on while we handle what has come */
 	if (g->state == READY)
 		group_run_on(g, true);
 }
@@ -222,7 +235,7 @@ Group *group_open(uv_loop_t *loop, const PgTarget *target, const Frontier *front
 		.owner = owner,
 		.state = CONNECTING,
 		.retried = -1 };
-	g->handled = g->asked = claim.position;
+	g->handled = claim.position;
 	g->load = mem_calloc(n, sizeof(*g->load));
 	g->due = mem_calloc(n, sizeof(*g->due));
 	g->idle = mem_calloc(1, sizeof(*g->idle));
@@ -233,6 +246,7 @@ Group *group_open(uv_loop_t *loop, const PgTarget *target, const Frontier *front
 	g->reader = pg_conn_open(loop, target, on_conn, g);
 	g->writer = pg_conn_open(loop, target, on_conn, g);
 	g->feed = feed_new(g->reader, defs, n, on_feed, g);
+	feed_restart(g->feed, claim.position);
 	g->sink = sink_new(g->writer, members, n, group_on_commit, g);
 	free(defs);
 	return g;

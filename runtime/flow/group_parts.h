@@ -39,7 +39,6 @@ struct Group {
 	GroupState state;
 	int64_t handled;         /* in memory */
 	int64_t sending;         /* position of the commit under way */
-	int64_t asked;           /* the feed has been asked up to here */
 	size_t uncommitted;      /* events handled since the last commit was sent */
 	size_t sent_events;      /* events of the commit under way … */
 	int64_t last, sent_last; /* … and the id of the last one: handled, sent */
