@@ -26,6 +26,7 @@ typedef struct {
 	uv_signal_t sigint, sigterm, sigusr1;
 	char name[300];
 	GroupProgress progress;
+	HandlerProgress calls;
 
 	RosterEntry *entries;
 	size_t n;
@@ -414,7 +415,7 @@ static int work(void *owner, const Quarantine *q, int fd)
 	if (d->n == 0)
 		log_line(LOG_WARN, NULL, "no script to run in %s/projections (it is watched)",
 			d->cli->workspace);
-	watchdog_start(&d->progress, d->options->hang_after, fd);
+	watchdog_start(&d->progress, &d->calls, d->options->hang_after, fd);
 	uv_timer_start(&d->reload, on_reload, RELOAD_MS, RELOAD_MS);
 	open_session(d);
 	while (!d->stopped)
@@ -436,7 +437,8 @@ int daemon_main(Cli *cli, const PgTarget *target, const DaemonOptions *options)
 		.memory = options->script_memory,
 		.states = options->state_memory,
 		.budget = options->budget,
-		.log = on_script_log };
+		.log = on_script_log,
+		.progress = &d->calls };
 	if (options->quiet)
 		log_threshold(LOG_WARN);
 	if (options->supervise)

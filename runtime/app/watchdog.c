@@ -13,14 +13,16 @@
 #include <unistd.h>
 
 typedef struct {
-	const GroupProgress *progress;
+	const GroupProgress *who;
+	const HandlerProgress *what;
 	double limit_s;
 	int fd;
 } Watch;
 
 static void expire(const Watch *w, const char *script, double seconds)
 {
-	Quarantine q = { .event_id = atomic_load(&w->progress->event_id), .seconds = seconds };
+	Quarantine q = { .event_id = __atomic_load_n(&w->what->event_id, __ATOMIC_RELAXED),
+		.seconds = seconds };
 
 	strncpy(q.script, script, sizeof(q.script) - 1);
 	log_line(LOG_ERROR, script,
@@ -31,30 +33,36 @@ static void expire(const Watch *w, const char *script, double seconds)
 	_exit(WATCHDOG_EXIT);
 }
 
+/* One call of one script for too long: many calls in one slice may take as long as they want. */
 static void *watch(void *arg)
 {
 	const Watch *w = arg;
+	uint64_t seen = 0, since = clock_monotonic_ns();
 
-	for (;;) {
-		const char *script = atomic_load(&w->progress->script);
-		uint64_t since = atomic_load(&w->progress->since_ns), now = clock_monotonic_ns();
+	for (;; usleep(100000)) {
+		const char *script = atomic_load(&w->who->script);
+		uint64_t calls = __atomic_load_n(&w->what->calls, __ATOMIC_RELAXED);
+		uint64_t now = clock_monotonic_ns();
 
-		if (script != NULL && now > since && (double)(now - since) / 1e9 > w->limit_s &&
-			atomic_load(&w->progress->since_ns) == since)
+		if (script == NULL || calls != seen) {
+			seen = calls;
+			since = now;
+		} else if ((double)(now - since) / 1e9 > w->limit_s) {
 			expire(w, script, (double)(now - since) / 1e9);
-		usleep(100000);
+		}
 	}
 	return NULL;
 }
 
-bool watchdog_start(const GroupProgress *progress, double limit_s, int fd)
+bool watchdog_start(
+	const GroupProgress *who, const HandlerProgress *what, double limit_s, int fd)
 {
 	Watch *w = mem_alloc(sizeof(*w)); /* the thread's, for as long as the process lives */
 	pthread_t thread;
 	sigset_t all, old;
 	bool ok;
 
-	*w = (Watch){ progress, limit_s, fd };
+	*w = (Watch){ who, what, limit_s, fd };
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old); /* signals are the loop's */
 	ok = pthread_create(&thread, NULL, watch, w) == 0;

@@ -21,11 +21,9 @@ typedef enum {
 /* Everything but group_close() may be called from within it. */
 typedef void (*GroupHandler)(Group *g, void *owner, GroupEvent ev, const Err *err);
 
-/* Which script is at work, for a watchdog on another thread: read without locks, written at every slice. */
+/* Which script is at work, for a watchdog on another thread (see HandlerProgress for what it is at). */
 typedef struct {
 	_Atomic(const char *) script; /* NULL: none */
-	_Atomic(int64_t) event_id;
-	_Atomic(uint64_t) since_ns; /* monotonic */
 } GroupProgress;
 
 Group *group_open(uv_loop_t *loop, const PgTarget *target, const Frontier *frontier,

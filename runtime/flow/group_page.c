@@ -84,13 +84,6 @@ static size_t bound(const Group *g, const Consumer *c)
 	return to_index;
 }
 
-static void working(Group *g, const Consumer *c, int64_t event_id)
-{
-	atomic_store(&g->progress->since_ns, clock_monotonic_ns());
-	atomic_store(&g->progress->event_id, event_id);
-	atomic_store(&g->progress->script, c->def->name);
-}
-
 static void on_query_answer(void *owner, Str rows, const Err *err)
 {
 	Group *g = owner;
@@ -153,7 +146,7 @@ static RunResult run_member(Group *g, Consumer *c, Err *err)
 		passed(g, at + 1);
 		return RUN_DONE;
 	}
-	working(g, c, id);
+	atomic_store(&g->progress->script, c->def->name);
 	result = c->handler->ops->run(
 		c->handler, g->page, &at, bound(g, c), id <= c->careful_upto, err);
 	atomic_store(&g->progress->script, NULL);
@@ -234,7 +227,9 @@ void group_begin_page(Group *g, EventSlice page)
 		Consumer *c = g->members[i];
 		Str missing = { NULL, 0 };
 
+		atomic_store(&g->progress->script, c->def->name);
 		c->handler->ops->need(c->handler, page, 0, page.count, &missing);
+		atomic_store(&g->progress->script, NULL);
 		if (missing.len == 0 || c->load.text == NULL)
 			continue;
 		g->load[i] = (struct Load){ g, c };

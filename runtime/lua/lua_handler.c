@@ -521,8 +521,3 @@ Handler *lua_handler_open(const LuaOptions *options, const char *path, Err *err)
 	}
 	return &s->base;
 }
-
-const LuaProgress *lua_handler_progress(const Handler *h)
-{
-	return lua_host_progress(((const Script *)h)->host);
-}

@@ -6,6 +6,3 @@
 /* Opens the script at `path` ("projections/x.lua", relative to the workspace) as a handler. NULL and
  * the reason, with file and line, where it cannot be read, parsed or understood. */
 Handler *lua_handler_open(const LuaOptions *options, const char *path, Err *err);
-
-/* For a watchdog thread. Valid until the handler is closed. */
-const LuaProgress *lua_handler_progress(const Handler *h);

@@ -48,7 +48,7 @@ struct LuaHost {
 	const char *stack_base;
 	Err failure; /* filled by the message handler or lua_host_raise() */
 	bool raised;
-	LuaProgress progress;
+	HandlerProgress own, *progress;
 	Digest *digest;
 	const void *delete_word;
 	int environment, definition, nearest; /* registry references */
@@ -248,13 +248,10 @@ bool lua_gate(LuaHost *h, LuaStep step, void *arg, Err *err)
 
 	h->stack_base = __builtin_frame_address(0);
 	h->raised = false;
-	__atomic_store_n(&h->progress.started_ns, clock_ns(CLOCK_MONOTONIC), __ATOMIC_RELAXED);
-	__atomic_store_n(&h->progress.running, true, __ATOMIC_RELAXED);
 	lua_host_refill(h, 0);
 	lua_pushvalue(L, SLOT_ENTER);
 	lua_pushlightuserdata(L, &entry);
 	rc = lua_pcall(L, 1, 0, SLOT_HANDLER);
-	__atomic_store_n(&h->progress.running, false, __ATOMIC_RELAXED);
 	if (rc != 0)
 		conclude(h, rc, err);
 	lua_settop(L, SLOT_ENTER);
@@ -283,8 +280,8 @@ void lua_host_refill(LuaHost *h, int64_t event_id)
 	h->budget.steps = h->instructions * STEPS_PER_INSTRUCTION;
 	h->call_seen = 0;
 	set_hook(h, HOOK_EVERY);
-	__atomic_store_n(&h->progress.event_id, event_id, __ATOMIC_RELAXED);
-	__atomic_store_n(&h->progress.calls, h->progress.calls + 1, __ATOMIC_RELAXED);
+	__atomic_store_n(&h->progress->event_id, event_id, __ATOMIC_RELAXED);
+	__atomic_store_n(&h->progress->calls, h->progress->calls + 1, __ATOMIC_RELAXED);
 }
 
 int64_t lua_host_left(const LuaHost *h)
@@ -426,7 +423,7 @@ static LuaHost *new_host(const LuaOptions *options, const char *script)
 	h->options = *options;
 	h->workspace = mem_strdup(options->workspace ? options->workspace : ".");
 	h->script = mem_strdup(script);
-	h->progress.script = h->script;
+	h->progress = options->progress ? options->progress : &h->own;
 	if (h->options.memory == 0)
 		h->options.memory = 64 * MB;
 	if (h->options.states == 0)
@@ -475,11 +472,6 @@ void lua_host_close(LuaHost *h)
 	free(h->workspace);
 	free(h->script);
 	free(h);
-}
-
-const LuaProgress *lua_host_progress(const LuaHost *h)
-{
-	return &h->progress;
 }
 
 size_t lua_host_memory(const LuaHost *h)

@@ -53,6 +53,13 @@ typedef struct {
 	size_t ndead;
 } Effects;
 
+/* What scripts are at, for a watchdog in another thread: one for the whole process, written by every handler with
+ * relaxed atomic stores, to be read with __atomic_load_n. While `calls` does not move, `event_id` hangs. */
+typedef struct {
+	volatile int64_t event_id;
+	volatile uint64_t calls;
+} HandlerProgress;
+
 typedef enum { RUN_DONE, RUN_QUERY, RUN_FAILED } RunResult;
 
 typedef struct Handler Handler;
