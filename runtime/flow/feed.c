@@ -4,9 +4,9 @@
 #include <stdlib.h>
 
 #define PAGES          3
-#define PAGE_ROWS       5000 /* at most, in catch-up */
+#define PAGE_ROWS       10000/* at most, in catch-up */
 #define PAGE_ROWS_LEAST 16
-#define PAGE_BYTES      (4u << 20) /* what a page should take, by the rows seen so far */
+#define PAGE_BYTES      (8u << 20) /* what a page should take, by the rows seen so far */
 #define LARGE_ROWS      64         /* rows of a page of large documents … */
 #define LARGE_BYTES     "16777216" /* … and its bytes, unless one event has more */
 #define SCAN_IDS        50000      /* a filtered page looks at so many ids at a time */

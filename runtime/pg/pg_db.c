@@ -31,6 +31,8 @@ static bool connect_failed(PgDb *db, Err *err)
 	if (strstr(text, "No such file") || strstr(text, "refused"))
 		err_hint(err, "is the server running? name it with --db or DATABASE_URL, or use "
 			      "`moonwake dev`");
+	else if (strstr(text, "unsupported startup parameter"))
+		err_hint(err, "a pooler is in between: connect to the server directly");
 	else if (strstr(text, "does not exist") || strstr(text, "authentication"))
 		err_hint(err, "check the user and the database name in --db or DATABASE_URL");
 	return false;

@@ -127,6 +127,23 @@ describe("a log that cannot be read safely is refused:", function()
     end)
   end
 
+  it("a standby's, until it is promoted", function()
+    local server = pg.start { settings = { hot_standby = "on" } }
+    finally(function() server:stop() end)
+    local bench = bench_of({ counter = true }, server)
+    bench:publish_many(20)
+    server:halt("fast")
+    os.execute(("touch %s/standby.signal && chmod 644 %s/standby.signal"):format(server.data, server.data))
+    server:start()
+
+    local daemon = bench:daemon()
+    daemon:expect("a standby does not know the writers", "err")
+    assert.is_nil(daemon:code())
+    bench:psql("SELECT pg_promote()")
+    bench:eventually("SELECT sum(events) FROM moonwake.counter", "20")
+    bench:stop()
+  end)
+
   it("consumers that stand behind its end", function()
     local bench = bench_of { counter = true }
     bench:publish_many(20)
