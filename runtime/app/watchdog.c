@@ -54,8 +54,7 @@ static void *watch(void *arg)
 	return NULL;
 }
 
-bool watchdog_start(
-	const GroupProgress *who, const HandlerProgress *what, double limit_s, int fd)
+bool watchdog_start(const GroupProgress *who, const HandlerProgress *what, double limit_s, int fd)
 {
 	Watch *w = mem_alloc(sizeof(*w)); /* the thread's, for as long as the process lives */
 	pthread_t thread;

@@ -17,8 +17,7 @@ enum { WATCHDOG_EXIT = 86 };
 
 /* Starts the thread. Ends the process with WATCHDOG_EXIT, after writing a Quarantine to `fd` (-1: nowhere).
  * Both must outlive the process. */
-bool watchdog_start(
-	const GroupProgress *who, const HandlerProgress *what, double limit_s, int fd);
+bool watchdog_start(const GroupProgress *who, const HandlerProgress *what, double limit_s, int fd);
 
 /* Runs `child` in a process of its own and waits. Signals that ask to stop are passed on. Where the child
  * crashed or was ended by its watchdog, another one is started, with what it left in *q; otherwise returns its exit

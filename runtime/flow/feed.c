@@ -3,8 +3,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#define PAGES          3
-#define PAGE_ROWS       10000/* at most, in catch-up */
+#define PAGES           3
+#define PAGE_ROWS       10000 /* at most, in catch-up */
 #define PAGE_ROWS_LEAST 16
 #define PAGE_BYTES      (8u << 20) /* what a page should take, by the rows seen so far */
 #define LARGE_ROWS      64         /* rows of a page of large documents … */

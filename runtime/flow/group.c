@@ -147,7 +147,8 @@ static bool take_page(Group *g)
 {
 	FeedPage *next;
 
-	if (g->uncommitted > 0 && sink_busy(g->sink) && is_full(g)) /* the commit under way comes first */
+	if (g->uncommitted > 0 && sink_busy(g->sink) &&
+		is_full(g)) /* the commit under way comes first */
 		return false;
 	if (g->pausing && g->pause_at < 0) /* what has come is read again by whoever goes on */
 		feed_restart(g->feed, g->handled);

@@ -22,6 +22,9 @@ void group_commit(Group *g)
 	g->sending = g->handled;
 	g->sent_events = g->uncommitted;
 	g->sent_last = g->last;
+	g->sent_leave = false;
+	for (size_t i = 0; i < g->n; i++)
+		g->sent_leave = g->sent_leave || g->members[i]->stopping;
 	g->uncommitted = 0;
 	sink_commit(g->sink, g->claim, g->handled, letters_done(g, &done), g->retried);
 	if (g->retried >= 0) {
@@ -60,22 +63,19 @@ static void refused_by_server(Group *g, const Err *err, int culprit)
 
 static void commit_went_well(Group *g)
 {
-	bool left = false;
-
 	FAULT("group.after_commit");
 	g->claim.position = g->sending;
 	for (size_t i = 0; i < g->n; i++) {
 		Consumer *c = g->members[i];
 
 		c->handler->ops->settled(c->handler);
-		left = left || c->stopping;
 		if (c->commit_most != 0)
 			c->commit_most = c->commit_most < GROUP_BATCH_MOST ? c->commit_most * 2 : 0;
 		if (c->commit_most == 0 && !c->def->sql)
 			c->solo = false; /* it may join the others again */
 	}
-	if (left) {
-		group_dissolve(g, &g->members[0]->stop_err);
+	if (g->sent_leave) {
+		group_dissolve(g, NULL);
 		return;
 	}
 	if (g->state == WAITING)
@@ -95,9 +95,7 @@ void group_on_commit(void *owner, const Err *err, int culprit)
 		return; /* its outcome is unknown: the cursor is read again by whoever claims it next */
 	if (err == NULL) {
 		commit_went_well(g);
-	} else if (err->kind == ERR_STALE) {
-		group_dissolve(g, err);
-	} else if (err_is_retryable(err)) {
+	} else if (err->kind == ERR_STALE || err_is_retryable(err)) {
 		group_dissolve(g, err);
 	} else {
 		refused_by_server(g, err, culprit);

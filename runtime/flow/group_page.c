@@ -69,19 +69,25 @@ static void failed(Group *g, Consumer *c, const Err *err)
 
 /* --- Handling a page -------------------------------------------------------------------------------- */
 
+/* How many events may still go into the transaction at hand. */
+static size_t room(const Group *g, const Consumer *c)
+{
+	bool one_by_one = c->def->sql && c->careful_upto >= g->page.events[g->at].id;
+	size_t most = one_by_one ? 1 : c->commit_most;
+
+	if (most == 0)
+		return SLICE;
+	return g->uncommitted < most ? most - g->uncommitted : 1;
+}
+
+/* Where the next slice ends: at the page's end, where the transaction is full, or before a poisonous event. */
 static size_t bound(const Group *g, const Consumer *c)
 {
-	size_t to_index = g->at + SLICE < g->page.count ? g->at + SLICE : g->page.count;
-	size_t most =
-		c->def->sql && c->careful_upto >= g->page.events[g->at].id ? 1 : c->commit_most;
+	size_t most = room(g, c) < SLICE ? room(g, c) : SLICE, end = g->at;
 
-	if (most != 0 &&
-		to_index - g->at > most - (g->uncommitted < most ? g->uncommitted : most - 1))
-		to_index = g->at + most - (g->uncommitted < most ? g->uncommitted : most - 1);
-	for (size_t i = g->at; c->poison != 0 && i < to_index; i++)
-		if (g->page.events[i].id == c->poison)
-			return i;
-	return to_index;
+	while (end < g->page.count && end - g->at < most && g->page.events[end].id != c->poison)
+		end++;
+	return end;
 }
 
 static void on_query_answer(void *owner, Str rows, const Err *err)
@@ -91,11 +97,7 @@ static void on_query_answer(void *owner, Str rows, const Err *err)
 
 	if (g->state == BROKEN || (err != NULL && err->kind == ERR_CONN))
 		return;
-	if (err != NULL && err_is_retryable(err)) {
-		group_dissolve(g, err);
-		return;
-	}
-	if (err != NULL && err->kind == ERR_STALE) {
+	if (err != NULL && (err_is_retryable(err) || err->kind == ERR_STALE)) {
 		group_dissolve(g, err);
 		return;
 	}

@@ -42,6 +42,7 @@ struct Group {
 	size_t uncommitted;      /* events handled since the last commit was sent */
 	size_t sent_events;      /* events of the commit under way … */
 	int64_t last, sent_last; /* … and the id of the last one: handled, sent */
+	bool sent_leave;         /* a member leaves with it */
 	bool full;               /* the last page was as large as pages get: there is a backlog */
 	uint64_t first_ns;       /* when the first of them was handled */
 

@@ -203,7 +203,9 @@ static void on_group(Group *g, void *owner, GroupEvent ev, const Err *err)
 					t->members[i]->stop_err.message);
 				err_clear(&t->members[i]->stop_err);
 			}
-		session_regroup(s, err != NULL && err_is_retryable(err) ? RETRY_MS : 0);
+		if (err != NULL && err->kind != ERR_STALE)
+			s->report(s->owner, t->members[0]->def->name, true, err->message);
+		session_regroup(s, err != NULL && err->kind != ERR_STALE ? RETRY_MS : 0);
 		break;
 	case GROUP_LOST:
 		session_lose(s, err);

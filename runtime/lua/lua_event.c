@@ -5,17 +5,19 @@
 
 #include "lua/lua_gate.h"
 #include "lua/lua_json.h"
+#include "lua/lua_json_lazy.h"
 
 enum {
 	LOOKUP_SIZE = 64, /* a power of two well above FIELD_COUNT */
-	UP_DATA = 1,      /* upvalues of the __index function: the decoded trees … */
-	UP_METADATA,
-	UP_NAMES, /* … and the fields' names, which keeps their addresses valid */
+	UP_TREES = 1,     /* upvalues of the __index function: data and metadata … */
+	UP_NAMES = UP_TREES +
+		   LAZY_COUNT, /* … and the fields' names, which keeps their addresses valid */
 };
 
 struct LuaEvent {
 	const Event *event;
-	bool have_data, have_metadata;
+	LuaLazy *lazy;
+	bool have[LAZY_COUNT];
 	struct {
 		const char *name; /* Lua keeps one copy of a string: the address identifies it */
 		EventField field;
@@ -91,20 +93,21 @@ static int push_number(lua_State *L, double v)
 	return 1;
 }
 
-/* Decodes on the first touch; the tree then stays in an upvalue. */
-static int push_tree(lua_State *L, bool *have, int upvalue, Str text, const char *name)
+/* On the first touch the tree is made, or what becomes one; it then stays in an upvalue. */
+static int push_tree(lua_State *L, LuaEvent *e, LazyField field, Str text, const char *name)
 {
+	int upvalue = lua_upvalueindex(UP_TREES + (int)field);
 	Err err = { 0 };
 
-	if (!*have) {
+	if (!e->have[field]) {
 		if (text.s == NULL)
 			lua_pushnil(L);
-		else if (!lua_json_decode(L, text, &err))
+		else if (!lua_lazy_push(L, e->lazy, field, text) && !lua_json_decode(L, text, &err))
 			return luaL_error(L, "event.%s: %s", name, err.message);
-		lua_replace(L, lua_upvalueindex(upvalue));
-		*have = true;
+		lua_replace(L, upvalue);
+		e->have[field] = true;
 	}
-	lua_pushvalue(L, lua_upvalueindex(upvalue));
+	lua_pushvalue(L, upvalue);
 	return 1;
 }
 
@@ -153,9 +156,9 @@ static int event_index(lua_State *L) /* [event name] -> [value] */
 	case FIELD_SCHEMA_VERSION:
 		return push_number(L, ev->schema_version);
 	case FIELD_DATA:
-		return push_tree(L, &e->have_data, UP_DATA, ev->data, "data");
+		return push_tree(L, e, LAZY_DATA, ev->data, "data");
 	case FIELD_METADATA:
-		return push_tree(L, &e->have_metadata, UP_METADATA, ev->metadata, "metadata");
+		return push_tree(L, e, LAZY_METADATA, ev->metadata, "metadata");
 	case FIELD_SOURCE:
 		return push_str(L, ev->source);
 	case FIELD_CORRELATION_ID:
@@ -221,6 +224,7 @@ LuaEvent *lua_event_open(lua_State *L)
 	LuaEvent *e = lua_newuserdata(L, sizeof(*e));
 
 	memset(e, 0, sizeof(*e));
+	e->lazy = lua_lazy_of(L);
 	lua_createtable(L, 0, 4); /* [event meta] */
 	lua_pushnil(L);
 	lua_pushnil(L);
@@ -240,5 +244,21 @@ LuaEvent *lua_event_open(lua_State *L)
 void lua_event_point(LuaEvent *e, const Event *event)
 {
 	e->event = event;
-	e->have_data = e->have_metadata = false;
+	e->have[LAZY_DATA] = e->have[LAZY_METADATA] = false;
+	lua_lazy_over(e->lazy);
+}
+
+void lua_event_pause(LuaEvent *e)
+{
+	e->event = NULL;
+}
+
+/* Where the page was read anew meanwhile, what was pushed for it holds slices of the old one. */
+void lua_event_resume(LuaEvent *e, const Event *event)
+{
+	if (lua_lazy_holds(e->lazy, LAZY_DATA, event->data) &&
+		lua_lazy_holds(e->lazy, LAZY_METADATA, event->metadata))
+		e->event = event;
+	else
+		lua_event_point(e, event);
 }

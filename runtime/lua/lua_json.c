@@ -88,6 +88,7 @@ void lua_json_setup(lua_State *L)
 	json->array_ref = new_mark(L, &json->array_mark);
 	json->root_ref = new_mark(L, &json->root_mark);
 	json->root_array_ref = new_mark(L, &json->root_array_mark);
+	json->lazy = lua_lazy_setup(L);
 	setup_null(L);
 	lua_decimal_setup(L);
 }
@@ -119,6 +120,8 @@ Mark lua_json_mark(lua_State *L, const LuaJson *json, int index, const void **me
 		mark = MARK_ROOT;
 	else if (*metatable == json->root_array_mark)
 		mark = MARK_ROOT_ARRAY;
+	else if (lua_lazy_is_mark(json->lazy, *metatable))
+		mark = MARK_LAZY;
 	else
 		mark = state_mark(L, json);
 	lua_pop(L, 1);
@@ -192,6 +195,7 @@ int lua_json_array(lua_State *L)
 		lua_replace(L, 1);
 	}
 	luaL_checktype(L, 1, LUA_TTABLE);
+	lua_lazy_check(L, 1);
 	lua_pushnil(L);
 	while (lua_next(L, 1) != 0) {
 		if (!lua_json_take_key(L, &keys, &member, subject, &err))

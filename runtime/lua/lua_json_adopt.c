@@ -165,7 +165,8 @@ static bool adopt_table(Adopter *a, Frame *at)
 		return false;
 	if (!lua_checkstack(a->L, 8))
 		return lua_json_fail(at, a->subject, a->err, "no room on Lua's stack");
-	mark = lua_json_mark(a->L, a->json, -1, &metatable);
+	if (!lua_json_walk_mark(a->L, a->json, at, a->subject, &mark, &metatable, a->err))
+		return false;
 	if (!may_own(a, at, mark, metatable) || !adopt_members(a, at, &keys) ||
 		!lua_json_shape(&keys, mark_is_array(mark), at, a->subject, &array, a->err))
 		return false;

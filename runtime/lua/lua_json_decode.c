@@ -259,3 +259,20 @@ bool lua_json_decode(lua_State *L, Str text, Err *err)
 		return json_fail(text, d.p, err, "malformed");
 	return false;
 }
+
+bool lua_json_decode_slice(lua_State *L, LuaJson *json, Str slice, const char *end)
+{
+	int top = lua_gettop(L);
+	Decoder d = { L, json, slice.s, end, top + 1, 0, NULL };
+	bool nested = *slice.s == '{' || *slice.s == '[';
+
+	if (nested)
+		lua_rawgeti(L, LUA_REGISTRYINDEX, json->array_ref);
+	if (decode_value(&d) && d.p == slice.s + slice.len) {
+		if (nested)
+			lua_remove(L, top + 1);
+		return true;
+	}
+	lua_settop(L, top);
+	return false;
+}

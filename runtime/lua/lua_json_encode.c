@@ -217,7 +217,8 @@ static bool encode_table(Encoder *e, Frame *at)
 		return false;
 	if (!lua_checkstack(e->L, 8))
 		return lua_json_fail(at, e->subject, e->err, "no room on Lua's stack");
-	mark = lua_json_mark(e->L, e->json, -1, &metatable);
+	if (!lua_json_walk_mark(e->L, e->json, at, e->subject, &mark, &metatable, e->err))
+		return false;
 	if (mark == MARK_ALIEN)
 		return lua_json_fail_metatable(at, e->subject, e->err);
 	ok = collect(e, at, &keys) &&

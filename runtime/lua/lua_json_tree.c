@@ -89,6 +89,19 @@ bool lua_json_fail_number(double v, const Frame *at, const char *subject, Err *e
 			 : "-infinity");
 }
 
+bool lua_json_walk_mark(lua_State *L, const LuaJson *json, const Frame *at, const char *subject,
+	Mark *mark, const void **metatable, Err *err)
+{
+	Err why;
+
+	*mark = lua_json_mark(L, json, -1, metatable);
+	if (*mark != MARK_LAZY)
+		return true;
+	*mark = MARK_NONE;
+	*metatable = NULL;
+	return lua_lazy_force(L, -1, &why) || lua_json_fail(at, subject, err, "%s", why.message);
+}
+
 void lua_json_begin_walk(LuaJson *json)
 {
 	json->nseen = 0;

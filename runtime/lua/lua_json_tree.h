@@ -7,6 +7,7 @@
 #include <lua.h>
 
 #include "lua/lua_json.h"
+#include "lua/lua_json_lazy.h"
 
 typedef struct {
 	const void *table;
@@ -41,6 +42,7 @@ typedef struct {
 	unsigned char sizes[SIZE_HINTS]; /* members of the last object, by its first key */
 	int array_ref, root_ref, root_array_ref;
 	const void *array_mark, *root_mark, *root_array_mark;
+	LuaLazy *lazy;
 } LuaJson;
 
 LuaJson *lua_json_of(lua_State *L);
@@ -53,6 +55,7 @@ typedef enum {
 	MARK_ROOT_ARRAY,
 	MARK_STATE, /* within a state */
 	MARK_STATE_ARRAY,
+	MARK_LAZY,  /* not decoded yet: to be forced before it is walked */
 	MARK_ALIEN, /* a script's own metatable */
 } Mark;
 
@@ -78,6 +81,14 @@ typedef struct Frame {
 /* Fails with "subject.path: …". */
 bool lua_json_fail(const Frame *at, const char *subject, Err *err, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
+
+/* The value that `slice` is, within a text up to `end`. [] -> [value]; false, and [] -> [], where it is
+ * none: decoding the whole text says why. */
+bool lua_json_decode_slice(lua_State *L, LuaJson *json, Str slice, const char *end);
+
+/* The mark of the table on top of the stack, which is forced where it is lazy. */
+bool lua_json_walk_mark(lua_State *L, const LuaJson *json, const Frame *at, const char *subject,
+	Mark *mark, const void **metatable, Err *err);
 
 void lua_json_begin_walk(LuaJson *json);
 

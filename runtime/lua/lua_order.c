@@ -5,6 +5,7 @@
 
 #include "lua/lua_decimal.h"
 #include "lua/lua_gate.h"
+#include "lua/lua_json_lazy.h"
 
 /* Lua's own next() follows addresses and insertion: what it visits first may differ between two runs
  * over the same events. Ours goes by the keys: numbers ascending, strings bytewise, decimals. */
@@ -151,6 +152,7 @@ static int pairs_word(lua_State *L) /* [table] -> [step] */
 
 	luaL_checktype(L, 1, LUA_TTABLE);
 	lua_settop(L, 1);
+	lua_lazy_check(L, 1);
 	n = count_keys(L, 1, &sequence);
 	lua_host_spend(L, (int64_t)n * STEPS_PER_KEY);
 	if (sequence)
@@ -172,6 +174,7 @@ static int next_word(lua_State *L) /* [table key] -> [key value], or [nil] */
 
 	luaL_checktype(L, 1, LUA_TTABLE);
 	lua_settop(L, 2);
+	lua_lazy_check(L, 1);
 	if (!first)
 		after = key_at(L, 2, "next");
 	lua_pushnil(L); /* [table key best] */
@@ -202,6 +205,7 @@ static int insert_word(lua_State *L) /* [table (position) value] -> [] */
 	int n, at;
 
 	luaL_checktype(L, 1, LUA_TTABLE);
+	lua_lazy_check(L, 1);
 	n = (int)lua_objlen(L, 1);
 	if (lua_gettop(L) == 2) {
 		lua_rawseti(L, 1, n + 1);

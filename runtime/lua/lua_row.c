@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "lua/lua_gate.h"
+#include "lua/lua_json_lazy.h"
 
 struct Shape {
 	Form form;
@@ -449,6 +450,8 @@ static bool copy_row(lua_State *L, const Shape *s, Str key, Err *err)
 {
 	int from = lua_gettop(L);
 
+	if (!lua_lazy_force(L, from, err))
+		return false;
 	if (lua_getmetatable(L, from))
 		return err_set(
 			err, ERR_SCRIPT, "the returned row has a metatable (return a plain table)");

@@ -106,9 +106,9 @@ static void run_key(lua_State *L, Slice *r, uint32_t slot, int handler)
 	lua_rawgeti(L, LUA_REGISTRYINDEX, s->handlers[handler]);
 	lua_pushvalue(L, -2);
 	lua_pushvalue(L, AT_EVENT);
-	lua_call(L, 2, 1); /* [event rows state result] */
+	lua_call(L, 2, 1);                /* [event rows state result] */
+	take_result(L, r, slot, handler); /* it may need the rest of event.data */
 	lua_event_point(s->event, NULL);
-	take_result(L, r, slot, handler);
 }
 
 /* ---- careful: as it was before ---- */

@@ -9,6 +9,7 @@
 #include "lua/lua_decimal.h"
 #include "lua/lua_gate.h"
 #include "lua/lua_json.h"
+#include "lua/lua_json_lazy.h"
 #include "lua/lua_pattern.h"
 #include "lua/lua_source.h"
 
@@ -89,6 +90,7 @@ static int rawset_word(lua_State *L) /* [table key value] -> [table] */
 	luaL_checkany(L, 2);
 	luaL_checkany(L, 3);
 	lua_settop(L, 3);
+	lua_lazy_check(L, 1);
 	if (luaL_getmetafield(L, 1, "__metatable")) {
 		if (luaL_getmetafield(L, 1, "__newindex"))
 			return luaL_error(L, "rawset: the table is read-only");
@@ -96,6 +98,65 @@ static int rawset_word(lua_State *L) /* [table key value] -> [table] */
 	}
 	lua_rawset(L, 1);
 	return 1;
+}
+
+/* ---- Lua's words that would tell a lazy table (lua_json_lazy.h) from an ordinary one ---- */
+
+static int rawget_word(lua_State *L) /* [table key] -> [value] */
+{
+	luaL_checktype(L, 1, LUA_TTABLE);
+	luaL_checkany(L, 2);
+	lua_settop(L, 2);
+	if (lua_lazy_at(L, 1))
+		lua_gettable(L, 1);
+	else
+		lua_rawget(L, 1);
+	return 1;
+}
+
+static int getmetatable_word(lua_State *L) /* [value] -> [metatable] */
+{
+	luaL_checkany(L, 1);
+	if (lua_lazy_at(L, 1) || !lua_getmetatable(L, 1))
+		lua_pushnil(L);
+	else
+		luaL_getmetafield(L, 1, "__metatable"); /* in place of the metatable */
+	return 1;
+}
+
+static int setmetatable_word(lua_State *L) /* [table metatable] -> [table] */
+{
+	luaL_checktype(L, 1, LUA_TTABLE);
+	if (!lua_isnil(L, 2) && !lua_istable(L, 2))
+		return luaL_argerror(L, 2, "nil or table expected");
+	lua_settop(L, 2);
+	lua_lazy_check(L, 1);
+	if (luaL_getmetafield(L, 1, "__metatable"))
+		return luaL_error(L, "cannot change a protected metatable");
+	lua_setmetatable(L, 1);
+	return 1;
+}
+
+/* They walk in an order that depends on the table's history; pairs() does not. */
+static void drop_foreach(lua_State *L)
+{
+	lua_getglobal(L, "table");
+	lua_pushnil(L);
+	lua_setfield(L, -2, "foreach");
+	lua_pushnil(L);
+	lua_setfield(L, -2, "foreachi");
+	lua_pop(L, 1);
+}
+
+static void hide_laziness(lua_State *L)
+{
+	lua_pushcfunction(L, rawget_word);
+	lua_setglobal(L, "rawget");
+	lua_pushcfunction(L, getmetatable_word);
+	lua_setglobal(L, "getmetatable");
+	lua_pushcfunction(L, setmetatable_word);
+	lua_setglobal(L, "setmetatable");
+	drop_foreach(L);
 }
 
 static int log_word(lua_State *L) /* [line] -> [] */
@@ -166,6 +227,7 @@ static void open_libraries(lua_State *L)
 	lua_getglobal(L, "tonumber");
 	lua_decimal_wrap_tonumber(L);
 	lua_setglobal(L, "tonumber");
+	hide_laziness(L);
 }
 
 /* "projections/x.lua" defines the script x; other files define nothing. [native] -> [native] */

@@ -275,16 +275,20 @@ static void take_turn(lua_State *L, void *arg)
 	Sql *q = s->sql;
 	Err err = { 0 };
 
-	if (q->co == NULL)
+	if (q->co == NULL) {
 		begin(L, t);
-	else
+		lua_event_point(s->event, t->event);
+	} else {
 		push_answer(L, s->host, q);
-	lua_event_point(s->event, t->event);
+		lua_event_resume(s->event, t->event);
+	}
 	t->rc = lua_resume(q->co, lua_status(q->co) == 0 ? 2 : 1); /* (db, event), or the rows */
-	lua_event_point(s->event, NULL);
 	q->left = lua_host_left(s->host);
-	if (t->rc == LUA_YIELD && q->state == SQL_WAITING)
+	if (t->rc == LUA_YIELD && q->state == SQL_WAITING) {
+		lua_event_pause(s->event);
 		return;
+	}
+	lua_event_point(s->event, NULL);
 	if (t->rc == LUA_YIELD) {
 		err_set(&err, ERR_SCRIPT, "%s: %s: the handler yielded (only db:query may)",
 			s->def.path, lua_host_label(s->host));

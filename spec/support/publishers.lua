@@ -95,11 +95,14 @@ function publishers.start(dsn, count, seed, aggregates)
   return { dir = dir, go = go, count = count }
 end
 
---- Ends them after the script that each is at.
-function publishers.stop(handle, pg)
+--- Ends them after the script that each is at. `meanwhile` is called while they are waited for.
+function publishers.stop(handle, pg, meanwhile)
   os.remove(handle.go)
   for p = 1, handle.count do
-    pg.eventually(function() return files.read(("%s/done_%d"):format(handle.dir, p)) end, 60, "publisher " .. p)
+    pg.eventually(function()
+      meanwhile()
+      return files.read(("%s/done_%d"):format(handle.dir, p))
+    end, 60, "publisher " .. p)
   end
 end
 

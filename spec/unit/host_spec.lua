@@ -173,6 +173,10 @@ describe("the sandbox", function()
       assert.matches("math.random is not available %(a replay would differ", failure("math.random()").message)
     end)
 
+    it("has no table.foreach, whose order is not defined", function()
+      assert.matches("foreach", failure("table.foreach({}, function() end)").message)
+    end)
+
     it("has no string.dump", function()
       assert.matches("string.dump is not available", failure("string.dump(function() end)").message)
       assert.matches("not available", failure("(''):dump()").message)
