@@ -58,7 +58,7 @@ SELECT gen_random_uuid(), (ARRAY['device.heartbeat', 'container.crashed', 'devic
   jsonb_build_object('site', 'site-' || i %% 40, 'cpu', round((i %% 1000) / 10.0, 1),
     'memory', jsonb_build_object('used', i %% 4096, 'total', 4096), 'ip', '10.0.' || i %% 250 || '.' || i %% 199,
     'firmware', '2.' || i %% 17 || '.0', 'uptime', i, 'ok', i %% 3 = 0,
-    'tags', jsonb_build_array('a' || i %% 10, 'b' || i %% 7, 'edge'), 'message', repeat('lorem ipsum ', 10),
+    'tags', jsonb_build_array('a' || i %% 10, 'b' || i %% 7, 'edge'), 'message', repeat('lorem ipsum ', 14),
     'temperature', round(20 + (i %% 300) / 10.0, 1), 'disk', jsonb_build_object('free', i %% 65536, 'mount', '/var/lib/data'),
     'seq', i),
   '{"actor": "agent"}', 'bench', now() - (%d - i) * interval '1 second'
@@ -108,12 +108,12 @@ local function replay()
       round, floor[round], data[round], columns[round], peaks[round] / 1024))
   end
   local f, d, c = median(floor), median(data), median(columns)
-  print(("replay of %d events of %s bytes of data, pages of up to 5000 rows:"):format(EVENTS, bytes))
+  print(("replay of %d events of %s bytes of data, pages of up to 10000 rows:"):format(EVENTS, bytes))
   print(("  floor (libpq, single-row binary, thrown away)  %8.0f events/s"):format(EVENTS / f))
   print(("  keyed projection that reads event.data         %8.0f events/s   ratio %.3f"):format(EVENTS / d, f / d))
   print(("  keyed projection that reads columns only       %8.0f events/s   ratio %.3f"):format(EVENTS / c, f / c))
   print(("  peak memory %d MB (%d MB after 1.5 s)"):format(median(peaks) / 1024, median(halves) / 1024))
-  note("replay", { { "events", EVENTS }, { "page_rows", 5000 }, { "floor_per_s", EVENTS / f }, { "data_per_s", EVENTS / d },
+  note("replay", { { "events", EVENTS }, { "page_rows", 10000 }, { "floor_per_s", EVENTS / f }, { "data_per_s", EVENTS / d },
     { "columns_per_s", EVENTS / c }, { "data_ratio", f / d }, { "columns_ratio", f / c },
     { "peak_mb", median(peaks) / 1024 }, { "early_peak_mb", median(halves) / 1024 } })
   server:stop()

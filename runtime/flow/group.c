@@ -8,7 +8,7 @@
 /* In catch-up a transaction ends after so many events, so long, or when a script holds so much: states that are not
  * committed cannot be dropped. */
 #define COMMIT_EVENTS 250000
-#define COMMIT_NS     UINT64_C(1000000000)
+#define COMMIT_NS     UINT64_C(2000000000)
 #define COMMIT_MEMORY ((size_t)40 << 20)
 
 static void step(Group *g);
