@@ -130,12 +130,17 @@ local function tps(server, db, script)
   return tonumber(out:match("tps = ([%d.]+)")) or error(out)
 end
 
---- Alternating pairs of a and b: medians, and the median of the pairs' ratios.
+--- Pairs of a and b in alternating order: medians, and the median of the pairs' ratios.
 local function pairs_of(a, b)
   local as, bs, ratios = {}, {}, {}
   for round = 1, ROUNDS do
-    as[round] = a()
-    bs[round] = b()
+    if round % 2 == 0 then
+      bs[round] = b()
+      as[round] = a()
+    else
+      as[round] = a()
+      bs[round] = b()
+    end
     ratios[round] = as[round] / bs[round]
   end
   return median(as), median(bs), median(ratios)
