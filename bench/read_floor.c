@@ -1,5 +1,5 @@
-/* The floor of a replay: a libpq client that reads the log's rows in single-row binary mode, in order, and throws
- * them away. Usage: read_floor DSN. Prints rows, bytes and seconds. */
+/* The floor of a replay: a libpq client that reads the log's rows in single-row binary mode, in
+ * order, and throws them away. Usage: read_floor DSN. Prints rows, bytes and seconds. */
 #include <libpq-fe.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -173,7 +173,8 @@ static int unknown_command(const Cli *cli, const char *name)
 	return cli_fail(&err);
 }
 
-/* True where the word is an option whose value is the next word, whichever command it belongs to. */
+/* True where the word is an option whose value is the next word, whichever command it belongs to.
+ */
 static bool takes_next(const Cli *cli, const char *word)
 {
 	const char *value;
@@ -184,8 +185,8 @@ static bool takes_next(const Cli *cli, const char *word)
 	return o != NULL && o->arg != NULL && value == NULL;
 }
 
-/* The index of the first word that is neither an option nor an option's value; argc: none. Options may
- * stand before the command too. */
+/* The index of the first word that is neither an option nor an option's value; argc: none. Options
+ * may stand before the command too. */
 static int command_at(const Cli *cli, int argc, char **argv)
 {
 	int i = 1;

@@ -7,8 +7,8 @@
 
 #include <signal.h>
 
-/* The command line: a table of commands, each a row of data and a function. A new command is a file that
- * exports one `const Command` and a line in main.c. */
+/* The command line: a table of commands, each a row of data and a function. A new command is a file
+ * that exports one `const Command` and a line in main.c. */
 typedef struct Cli Cli;
 
 typedef struct {
@@ -33,7 +33,8 @@ struct Cli {
 	PgTarget target;       /* --db, DATABASE_URL, PG*, or the workspace's running `dev` */
 	PgTarget admin;        /* --admin-db; the same as target where that was not given */
 	bool has_admin;
-	/* Set by SIGINT and SIGTERM once cli_catch_stop() was called; before that they end the program. */
+	/* Set by SIGINT and SIGTERM once cli_catch_stop() was called; before that they end the
+	 * program. */
 	const volatile sig_atomic_t *stop;
 	void (*on_stop)(int signal);
 };
@@ -41,13 +42,15 @@ struct Cli {
 /* Finds the command, parses the options, runs it. Returns the exit code. */
 int cli_main(Cli *cli, int argc, char **argv);
 
-/* Reports on stderr, `moonwake: message`, and returns the exit code that goes with the error's kind. */
+/* Reports on stderr, `moonwake: message`, and returns the exit code that goes with the error's
+ * kind. */
 int cli_fail(const Err *err);
 
 /* The same for what a person typed: adds where the help is. */
 int cli_usage(const Cli *cli, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* The command's options: what was given, else the default. Names must be in its table or a general one. */
+/* The command's options: what was given, else the default. Names must be in its table or a general
+ * one. */
 const char *cli_value(const Cli *cli, const char *name);
 bool cli_flag(const Cli *cli, const char *name);
 bool cli_int(const Cli *cli, const char *name, int64_t min, int64_t max, int64_t *out, Err *err);

@@ -15,9 +15,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* In WORKSPACE/.moonwake: `lock` is held by the command that runs the cluster for as long as it lives,
- * `dsn` says where the server listens, `server.log` is its log, `pg` the cluster itself, unless the user
- * that PostgreSQL runs as cannot get there. */
+/* In WORKSPACE/.moonwake: `lock` is held by the command that runs the cluster for as long as it
+ * lives, `dsn` says where the server listens, `server.log` is its log, `pg` the cluster itself,
+ * unless the user that PostgreSQL runs as cannot get there. */
 
 #define HOME_OF_ROOT "/var/lib/moonwake"
 #define START_TRIES  3

@@ -31,7 +31,8 @@ static bool migrate(Cli *cli, const Cluster *cluster, Err *err)
 	return ok;
 }
 
-/* What a child needs to reach the server: DATABASE_URL for most programs, PG* for psql and its like. */
+/* What a child needs to reach the server: DATABASE_URL for most programs, PG* for psql and its
+ * like. */
 static void set_environment(const Cluster *cluster)
 {
 	setenv("DATABASE_URL", cluster->admin_dsn, 1);
@@ -53,8 +54,8 @@ static pid_t start_child(const Cluster *cluster, char **argv)
 	_exit(127);
 }
 
-/* Waits for the child; a signal to stop is passed on. Ctrl-C reaches it from the terminal as well, which does no
- * harm. */
+/* Waits for the child; a signal to stop is passed on. Ctrl-C reaches it from the terminal as well,
+ * which does no harm. */
 static int await_child(const Cli *cli, pid_t pid)
 {
 	bool passed = false;

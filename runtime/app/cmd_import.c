@@ -108,7 +108,8 @@ static size_t without_end(Str object)
 	return n;
 }
 
-/* Gives the event the record's id where it has none of its own. Of two equal members jsonb keeps the last. */
+/* Gives the event the record's id where it has none of its own. Of two equal members jsonb keeps
+ * the last. */
 static Str identify(Import *m, Str record)
 {
 	Str event = buf_str(&m->event), given;
@@ -116,7 +117,8 @@ static Str identify(Import *m, Str record)
 	char uuid[37];
 	Buf *out = &m->identified;
 
-	/* Counted for every record, so that an id does not depend on what became of its neighbours. */
+	/* Counted for every record, so that an id does not depend on what became of its neighbours.
+	 */
 	import_ids_next(m->ids, record, uuid);
 	if (event.len == 0 || (json_path(event, "event_id", &given) && !str_eq(given, STR("null"))))
 		return event;
@@ -126,7 +128,8 @@ static Str identify(Import *m, Str record)
 	return buf_str(out);
 }
 
-/* On one line: a newline in a valid text stands outside of strings, where a space means the same. */
+/* On one line: a newline in a valid text stands outside of strings, where a space means the same.
+ */
 static void print_event(Str event)
 {
 	for (size_t i = 0; i < event.len; i++)
@@ -250,7 +253,8 @@ static bool choose_format(const Cli *cli, ImportFormat *format, char *delimiter,
 	return true;
 }
 
-/* The length of the folder above `path` that has scripts/lib, as a workspace does; else of the file's own. */
+/* The length of the folder above `path` that has scripts/lib, as a workspace does; else of the
+ * file's own. */
 static size_t workspace_of(Import *m, const char *path)
 {
 	size_t own = (size_t)(strrchr(path, '/') - path);
@@ -264,8 +268,8 @@ static size_t workspace_of(Import *m, const char *path)
 	return own > 0 ? own : 1;
 }
 
-/* A map's path counts from the workspace, and where there is no such file from the current folder. One from
- * elsewhere brings the modules of its own workspace. */
+/* A map's path counts from the workspace, and where there is no such file from the current folder.
+ * One from elsewhere brings the modules of its own workspace. */
 static bool open_map(Import *m, const char *path, Err *err)
 {
 	LuaOptions lua = { .workspace = m->cli->workspace };

@@ -136,7 +136,8 @@ static bool make_file(Cli *cli, const char *folder, const char *name, const char
 	return true;
 }
 
-/* Where this program's stubs for editors are: beside an installed program, or in its source tree. */
+/* Where this program's stubs for editors are: beside an installed program, or in its source tree.
+ */
 static const char *find_stubs(Arena *arena)
 {
 	static const char *const places[] = { "../share/moonwake/meta", "../runtime/meta",

@@ -16,7 +16,8 @@ static const Option options[] = {
 	{ 0 },
 };
 
-/* The bell may not ring while a daemon is awake and idle between batches: a slow poll stands behind it. */
+/* The bell may not ring while a daemon is awake and idle between batches: a slow poll stands behind
+ * it. */
 enum { PAGE = 500, POLL_MS = 1000 };
 
 typedef struct {

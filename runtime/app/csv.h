@@ -2,9 +2,9 @@
 
 #include "app/lines.h"
 
-/* Records of a CSV file (RFC 4180, by libcsv): the first row names the fields, each record becomes a JSON
- * object of strings. Quoted fields may hold newlines. A broken record costs its first line only: reading
- * goes on with the line after it. */
+/* Records of a CSV file (RFC 4180, by libcsv): the first row names the fields, each record becomes
+ * a JSON object of strings. Quoted fields may hold newlines. A broken record costs its first line
+ * only: reading goes on with the line after it. */
 typedef struct Csv Csv;
 
 typedef enum {

@@ -59,7 +59,8 @@ static void stop(Daemon *d, int code)
 	uv_stop(&d->loop);
 }
 
-/* --- Scripts ---------------------------------------------------------------------------------------- */
+/* --- Scripts
+ * ---------------------------------------------------------------------------------------- */
 
 static RosterEntry *entry_of(RosterEntry *entries, size_t n, const char *name)
 {
@@ -88,8 +89,8 @@ static void close_entry(RosterEntry *e)
 	h->ops->close(h);
 }
 
-/* What is at work for a file from now on: its new handler; the old one if the file is unchanged; and the old one too
- * if the new text does not load. */
+/* What is at work for a file from now on: its new handler; the old one if the file is unchanged;
+ * and the old one too if the new text does not load. */
 static bool adopt(Daemon *d, LoadedScript *s, RosterEntry *out)
 {
 	char name[64];
@@ -211,7 +212,8 @@ static void on_reload(uv_timer_t *t)
 	session_quiesce(d->session, false);
 }
 
-/* --- The session ------------------------------------------------------------------------------------ */
+/* --- The session
+ * ------------------------------------------------------------------------------------ */
 
 static void on_report(void *owner, const char *consumer, bool problem, const char *text)
 {
@@ -299,7 +301,8 @@ static void open_session(Daemon *d)
 		on_report, on_session, d);
 }
 
-/* --- Signals ---------------------------------------------------------------------------------------- */
+/* --- Signals
+ * ---------------------------------------------------------------------------------------- */
 
 static void on_stop(uv_signal_t *s, int signum)
 {
@@ -342,7 +345,8 @@ static void watch_signal(Daemon *d, uv_signal_t *s, uv_signal_cb fn, int signum)
 	uv_signal_start(s, fn, signum);
 }
 
-/* --- Life ------------------------------------------------------------------------------------------- */
+/* --- Life
+ * ------------------------------------------------------------------------------------------- */
 
 static void on_script_log(void *owner, const char *script, const char *line)
 {

@@ -4,7 +4,8 @@
 
 /* `run`: the consumers of a workspace at work, until a signal, or until they have caught up. */
 typedef struct {
-	bool until_caught_up; /* ends when everything that was in the log at the start is committed */
+	bool until_caught_up; /* ends when everything that was in the log at the start is committed
+			       */
 	bool supervise; /* work in a child process that is restarted when it crashes or hangs */
 	bool quiet;     /* only warnings and errors */
 	double takeover_after; /* seconds */
@@ -19,5 +20,6 @@ typedef struct {
 
 DaemonOptions daemon_defaults(void);
 
-/* Returns the exit code: 1 where it ended for an error, or caught up with consumers parked or missing. */
+/* Returns the exit code: 1 where it ended for an error, or caught up with consumers parked or
+ * missing. */
 int daemon_main(Cli *cli, const PgTarget *target, const DaemonOptions *options);

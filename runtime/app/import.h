@@ -22,8 +22,8 @@ typedef struct {
 	int64_t line; /* where it begins */
 } ImportRecord;
 
-/* IMPORT_AUTO: by the file's name (.csv, .tsv, .ndjson, .jsonl, .json, .cloudevents.json …, each also with .gz),
- * else by its first bytes. `delimiter` 0: a comma, or a tab in .tsv. */
+/* IMPORT_AUTO: by the file's name (.csv, .tsv, .ndjson, .jsonl, .json, .cloudevents.json …, each
+ * also with .gz), else by its first bytes. `delimiter` 0: a comma, or a tab in .tsv. */
 ImportReader *import_open(const char *path, ImportFormat format, char delimiter, Err *err);
 void import_close(ImportReader *r);
 
@@ -43,8 +43,8 @@ ImportResult import_document_next(ImportDocument *d, ImportRecord *out, Err *err
 /* Turns a CloudEvent 1.0 (JSON format) into an event, as publish_events() takes it. */
 bool import_cloudevent(Str record, const char *aggregate_type, Buf *event, Err *err);
 
-/* Event ids for records without one: derived from the record's bytes and how many equal records came before
- * it, so that the same file gives the same ids. */
+/* Event ids for records without one: derived from the record's bytes and how many equal records
+ * came before it, so that the same file gives the same ids. */
 typedef struct ImportIds ImportIds;
 ImportIds *import_ids_new(void);
 void import_ids_free(ImportIds *ids);

@@ -15,7 +15,8 @@
  *   source and id   event_id (derived: the two together name the event, by the specification)
  *   data            data; data_base64 becomes {"data_base64": …}
  *   correlationid   correlation_id
- * and all others, id and the extensions among them, are kept in metadata under their own names in lower case.
+ * and all others, id and the extensions among them, are kept in metadata under their own names in
+ * lower case.
  */
 
 typedef struct {

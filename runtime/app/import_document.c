@@ -4,9 +4,9 @@
 
 #include <stdlib.h>
 
-/* Cuts a text into its top-level objects by counting brackets outside of strings. An array at the top is a
- * batch: its elements are the records. Each object is checked when it is whole, so a wrong one costs itself
- * only, as long as its brackets match. */
+/* Cuts a text into its top-level objects by counting brackets outside of strings. An array at the
+ * top is a batch: its elements are the records. Each object is checked when it is whole, so a wrong
+ * one costs itself only, as long as its brackets match. */
 struct ImportDocument {
 	Lines *lines;
 	size_t limit;

@@ -5,8 +5,9 @@
 
 #include <stdlib.h>
 
-/* How often each record was seen, by a hash of 64 bits: 12 bytes a record. Two records that share a hash share a
- * count, which is as good: the ids come from the whole digest, and the count is the same at every reading. */
+/* How often each record was seen, by a hash of 64 bits: 12 bytes a record. Two records that share a
+ * hash share a count, which is as good: the ids come from the whole digest, and the count is the
+ * same at every reading. */
 struct ImportIds {
 	uint64_t *hashes; /* 0: empty */
 	uint32_t *counts;

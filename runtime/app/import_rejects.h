@@ -3,8 +3,9 @@
 #include "base/err.h"
 #include "base/mem.h"
 
-/* Records that could not become events, kept in a file of their own: one JSON object a line with `line`, `error`
- * and `raw` (`raw_base64` where the bytes are no valid UTF-8). The file is made at the first one. */
+/* Records that could not become events, kept in a file of their own: one JSON object a line with
+ * `line`, `error` and `raw` (`raw_base64` where the bytes are no valid UTF-8). The file is made at
+ * the first one. */
 typedef struct ImportRejects ImportRejects;
 
 ImportRejects *import_rejects_new(const char *path);

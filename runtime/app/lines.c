@@ -150,7 +150,8 @@ static bool fill_gzip(Lines *l, Err *err)
 	return inflate_some(l, err);
 }
 
-/* Behind two bytes it is known whether the file is gzip: what was read so far becomes the first input. */
+/* Behind two bytes it is known whether the file is gzip: what was read so far becomes the first
+ * input. */
 static bool tell(Lines *l, Err *err)
 {
 	static const unsigned char magic[] = { 0x1f, 0x8b };

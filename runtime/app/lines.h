@@ -3,8 +3,9 @@
 #include "base/err.h"
 #include "base/mem.h"
 
-/* Lines of a file or of standard input ("-"), plain or gzip (told by its first bytes; several members in a
- * row are one text). Memory is bounded: of a line beyond the limit only the beginning is kept. */
+/* Lines of a file or of standard input ("-"), plain or gzip (told by its first bytes; several
+ * members in a row are one text). Memory is bounded: of a line beyond the limit only the beginning
+ * is kept. */
 typedef struct Lines Lines;
 
 typedef enum {
@@ -19,12 +20,12 @@ enum { LINES_EXCERPT = 4096 }; /* what is kept of a line that is too long */
 Lines *lines_open(const char *path, size_t limit, Err *err);
 void lines_close(Lines *l);
 
-/* The next line without its end (\n or \r\n) and, for the first, without a byte order mark. *line lives
- * until the next call. */
+/* The next line without its end (\n or \r\n) and, for the first, without a byte order mark. *line
+ * lives until the next call. */
 LineResult lines_next(Lines *l, Str *line, Err *err);
 
-/* What is there next, without regard to lines; "" at the end. Lives until the next call. Not to be mixed with
- * lines_next() on one file. */
+/* What is there next, without regard to lines; "" at the end. Lives until the next call. Not to be
+ * mixed with lines_next() on one file. */
 bool lines_bytes(Lines *l, Str *bytes, Err *err);
 
 /* The first bytes, at least `want` of them where the file has so many, without taking them. */

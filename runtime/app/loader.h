@@ -15,8 +15,9 @@ typedef struct {
 	size_t n;
 } LoadedScripts;
 
-/* Loads every definition in the folder. False only where there is no workspace; scripts that do not load
- * are in the list with their reason. Two files cannot define one name: names are file names. */
+/* Loads every definition in the folder. False only where there is no workspace; scripts that do not
+ * load are in the list with their reason. Two files cannot define one name: names are file names.
+ */
 bool loader_load(const LuaOptions *options, LoadedScripts *out, Err *err);
 void loader_free(LoadedScripts *l); /* closes the handlers that are still in it */
 

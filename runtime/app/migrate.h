@@ -2,8 +2,8 @@
 
 #include "pg/pg_db.h"
 
-/* The schema's migrations: each is applied once, in order, in a transaction of its own, under an advisory
- * lock, and recorded with the checksum of its text. */
+/* The schema's migrations: each is applied once, in order, in a transaction of its own, under an
+ * advisory lock, and recorded with the checksum of its text. */
 typedef enum { MIGRATE_PENDING, MIGRATE_APPLIED } MigrateStep;
 typedef void (*MigrateReport)(void *owner, MigrateStep step, const SqlMigration *m);
 

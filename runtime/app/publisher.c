@@ -18,8 +18,9 @@ typedef struct {
 	Buf text;
 } Batch;
 
-/* While the server works at one batch, the caller fills the other: a thread waits for the answer, and nothing
- * else. What the answer means is decided by the caller's thread, which joins it first. */
+/* While the server works at one batch, the caller fills the other: a thread waits for the answer,
+ * and nothing else. What the answer means is decided by the caller's thread, which joins it first.
+ */
 struct Publisher {
 	PgTarget target;
 	PublisherOptions options;
@@ -27,7 +28,8 @@ struct Publisher {
 	Batch batches[2];
 	Batch *filling, *sent;
 	Buf json;
-	bool under_way; /* `sent` is with the thread; db, json, answer and problem are the thread's */
+	bool under_way; /* `sent` is with the thread; db, json, answer and problem are the thread's
+			 */
 	pthread_t thread;
 	PgRows *answer;
 	Err problem;

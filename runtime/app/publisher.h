@@ -2,8 +2,8 @@
 
 #include "pg/pg_db.h"
 
-/* Appends events in batches with publish_events(). An event that the database refuses does not take its batch
- * along: the batch is sent again by halves until the culprit stands alone. */
+/* Appends events in batches with publish_events(). An event that the database refuses does not take
+ * its batch along: the batch is sent again by halves until the culprit stands alone. */
 typedef struct Publisher Publisher;
 
 /* What became of an event. */
@@ -16,8 +16,9 @@ typedef struct {
 } Published;
 
 typedef struct {
-	bool atomic; /* one transaction: nothing stays unless everything was accepted */
-	bool repeatable; /* every event has an id of its own: a lost connection is made again and the batch repeated */
+	bool atomic;     /* one transaction: nothing stays unless everything was accepted */
+	bool repeatable; /* every event has an id of its own: a lost connection is made again and
+			    the batch repeated */
 	void (*published)(void *owner, const Published *event);
 	void (*refused)(void *owner, int64_t line, Str raw, const Err *err);
 	bool (*stopped)(void *owner); /* asked while it waits for a server that is away */
@@ -30,12 +31,13 @@ Publisher *publisher_open(const PgTarget *target, const PublisherOptions *option
 /* An event that never came this far was wrong: an atomic publisher will not commit. */
 void publisher_spoil(Publisher *p);
 
-/* Sends what waits, and ends the transaction of an atomic publisher: committed unless something was refused. */
+/* Sends what waits, and ends the transaction of an atomic publisher: committed unless something was
+ * refused. */
 bool publisher_finish(Publisher *p, Err *err);
 void publisher_close(Publisher *p);
 
-/* Takes one event, a JSON object that json_check_jsonb() accepted; sends the batch when it is full. False: the
- * work cannot go on. */
+/* Takes one event, a JSON object that json_check_jsonb() accepted; sends the batch when it is full.
+ * False: the work cannot go on. */
 bool publisher_add(Publisher *p, int64_t line, Str event, Str raw, Err *err);
 bool publisher_flush(Publisher *p, Err *err);
 size_t publisher_waiting(const Publisher *p); /* events taken and not yet sent */

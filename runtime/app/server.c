@@ -147,7 +147,8 @@ static void become_program(
 	signal(SIGPIPE, SIG_DFL);
 	if (!become(user) || chdir("/") != 0)
 		_exit(126);
-	/* After the change of user, which clears it. A parent that died before is noticed by hand. */
+	/* After the change of user, which clears it. A parent that died before is noticed by hand.
+	 */
 	if (bound && (prctl(PR_SET_PDEATHSIG, SIGINT) != 0 || getppid() != parent))
 		_exit(126);
 	execv(argv[0], argv);
@@ -197,7 +198,8 @@ bool server_log_error(const char *log, const char *subject, Err *err)
 		bool fatal = strstr(line, "FATAL:") != NULL || strstr(line, "error:") != NULL;
 
 		line[strcspn(line, "\n")] = '\0';
-		/* The first fatal line says more than what follows from it; a wrong setting stands above it. */
+		/* The first fatal line says more than what follows from it; a wrong setting stands
+		 * above it. */
 		if (line[0] != '\0' && strstr(line, "contains errors") == NULL)
 			snprintf(last, sizeof(last), "%s", line);
 		if (fatal)

@@ -19,12 +19,12 @@ bool server_user_find(ServerUser *out, Err *err);
 /* True where the user may pass through the folder and every one above it. */
 bool server_user_reaches(const ServerUser *user, const char *folder);
 
-/* The folder of PostgreSQL's programs: the newest of version 15 or later, or the one of `major` where that is
- * not 0. */
+/* The folder of PostgreSQL's programs: the newest of version 15 or later, or the one of `major`
+ * where that is not 0. */
 bool server_find_programs(int major, char *out, size_t size, Err *err);
 
-/* Starts a program in a session of its own, with its output in `log`; returns its pid, or -1 and why. With
- * `bound`, the kernel sends it SIGINT should this process die. */
+/* Starts a program in a session of its own, with its output in `log`; returns its pid, or -1 and
+ * why. With `bound`, the kernel sends it SIGINT should this process die. */
 pid_t server_spawn(
 	const ServerUser *user, char *const argv[], const char *log, bool bound, Err *err);
 

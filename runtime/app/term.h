@@ -4,8 +4,8 @@
 
 #include <stdio.h>
 
-/* What a person sees: colour where the stream is a terminal and NO_COLOR does not forbid it, tables with
- * aligned columns, and the progress of long work. */
+/* What a person sees: colour where the stream is a terminal and NO_COLOR does not forbid it, tables
+ * with aligned columns, and the progress of long work. */
 typedef enum {
 	TERM_PLAIN,
 	TERM_BOLD,
@@ -38,8 +38,8 @@ void term_table_row(TermTable *t, TermStyle style, const char *const *cells);
 void term_table_print(const TermTable *t, FILE *f);
 void term_table_free(TermTable *t);
 
-/* Progress of long work on stderr: a bar that redraws itself on a terminal, a line every few seconds
- * otherwise. `total` < 0: not known. */
+/* Progress of long work on stderr: a bar that redraws itself on a terminal, a line every few
+ * seconds otherwise. `total` < 0: not known. */
 typedef struct {
 	FILE *out;
 	const char *unit; /* "events" */

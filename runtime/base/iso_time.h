@@ -7,8 +7,8 @@
 
 enum { ISO_TIME_SIZE = 28, ISO_DATE_SIZE = 11 }; /* with the NUL */
 
-/* Reads "2026-01-02", "2026-01-02T03:04", "2026-01-02 03:04:05.123456+02:00", "…Z". Without a zone it
- * is UTC. Digits behind the microsecond are rounded. False where it is no such text, or no such
+/* Reads "2026-01-02", "2026-01-02T03:04", "2026-01-02 03:04:05.123456+02:00", "…Z". Without a zone
+ * it is UTC. Digits behind the microsecond are rounded. False where it is no such text, or no such
  * day. */
 bool iso_time_parse(Str text, int64_t *us);
 

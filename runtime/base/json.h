@@ -6,8 +6,9 @@
 enum { JSON_MAX_DEPTH = 512 };
 
 /* Checks that `text` is one JSON value (RFC 8259) in valid UTF-8 and nothing more, with at most
- * `max_depth` containers in each other (0: JSON_MAX_DEPTH; 4096 are the limit). Repeated keys are allowed. The error
- * is an ERR_DATA that names line, column and byte offset. Uses no stack for depth. */
+ * `max_depth` containers in each other (0: JSON_MAX_DEPTH; 4096 are the limit). Repeated keys are
+ * allowed. The error is an ERR_DATA that names line, column and byte offset. Uses no stack for
+ * depth. */
 bool json_check(Str text, int max_depth, Err *err);
 
 /* The same, and refuses what is JSON but what jsonb cannot hold: \u0000, and numbers outside

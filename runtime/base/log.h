@@ -2,8 +2,9 @@
 
 #include "base/err.h"
 
-/* One line per happening on stderr: "2026-01-02T03:04:05.123Z info  device_state: text". Levels below the
- * threshold are dropped. Only the top of the program logs; what is below returns an Err. */
+/* One line per happening on stderr: "2026-01-02T03:04:05.123Z info  device_state: text". Levels
+ * below the threshold are dropped. Only the top of the program logs; what is below returns an Err.
+ */
 typedef enum { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR } LogLevel;
 
 void log_threshold(LogLevel least);

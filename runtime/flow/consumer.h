@@ -3,16 +3,18 @@
 #include "model/handler.h"
 #include "pg/pg_conn.h"
 
-/* A script at work: its handler, its statements, and what is remembered of its failures from one group
- * to the next. Plain data of the session; a group borrows it. */
+/* A script at work: its handler, its statements, and what is remembered of its failures from one
+ * group to the next. Plain data of the session; a group borrows it. */
 typedef struct {
 	Handler *handler;
 	const Definition *def;
 	PgStmt load, upsert, remove; /* names and texts are owned; NULL for sql = true */
 
 	bool solo; /* stays in a group of its own: `sql`, or a commit of its own was refused */
-	size_t commit_most; /* events in one transaction while a culprit is looked for; 0 = no bound */
-	int64_t careful_upto; /* events up to this id are handled with a copy of the state at hand */
+	size_t commit_most; /* events in one transaction while a culprit is looked for; 0 = no bound
+			     */
+	int64_t careful_upto; /* events up to this id are handled with a copy of the state at hand
+			       */
 	int64_t poison;       /* the event whose effects the server refused; 0 = none */
 	Err poison_err;
 

@@ -33,7 +33,8 @@ struct Feed {
 	bool held; /* the first is the one that is handled */
 };
 
-/* --- The filter --------------------------------------------------------------------------------- */
+/* --- The filter ---------------------------------------------------------------------------------
+ */
 
 /* Appends an element to a text[] literal; glob characters become LIKE's. */
 static void add_element(Buf *array, Str type, bool glob)
@@ -71,7 +72,8 @@ static void close_array(Buf *array)
 	buf_adds(array, array->len ? "}" : "{}");
 }
 
-/* --- Asking ------------------------------------------------------------------------------------- */
+/* --- Asking -------------------------------------------------------------------------------------
+ */
 
 static size_t page_rows(const Feed *f)
 {
@@ -132,9 +134,11 @@ void feed_ask(Feed *f, int64_t upto, int64_t oldest_us)
 	pg_conn_sync(f->conn, NULL, NULL);
 }
 
-/* --- Receiving ---------------------------------------------------------------------------------- */
+/* --- Receiving ----------------------------------------------------------------------------------
+ */
 
-/* How far the page that came has scanned: to its bound if the server ran out of rows, else to its last row. */
+/* How far the page that came has scanned: to its bound if the server ran out of rows, else to its
+ * last row. */
 static int64_t scanned_to(const Feed *f, const EventPage *page, int nrows)
 {
 	bool full = (size_t)nrows >= f->rows;

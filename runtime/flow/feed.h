@@ -17,7 +17,8 @@ typedef struct {
 
 typedef void (*FeedHandler)(void *owner, const Err *err); /* a page has come, or why not */
 
-/* The types are those of all definitions of a group; one that takes "*" makes the feed unfiltered. */
+/* The types are those of all definitions of a group; one that takes "*" makes the feed unfiltered.
+ */
 Feed *feed_new(PgConn *conn, const Definition *const *defs, size_t n, FeedHandler fn, void *owner);
 void feed_free(Feed *f);
 
@@ -25,9 +26,9 @@ void feed_free(Feed *f);
 void feed_restart(Feed *f, int64_t position);
 int64_t feed_reached(const Feed *f); /* how far the pages that have come go */
 
-/* Asks for the rows in (feed_reached(), upto], if there is room for them and no page is under way; none of them is older
- * than `oldest_us` (INT64_MIN: unknown). As soon as a page has come the next may be asked for: the server
- * then works while the pages before are handled. */
+/* Asks for the rows in (feed_reached(), upto], if there is room for them and no page is under way;
+ * none of them is older than `oldest_us` (INT64_MIN: unknown). As soon as a page has come the next
+ * may be asked for: the server then works while the pages before are handled. */
 void feed_ask(Feed *f, int64_t upto, int64_t oldest_us);
 bool feed_busy(const Feed *f);
 

@@ -30,13 +30,15 @@ struct Frontier {
 	int64_t raised; /* the floor that is to be proved; 0 = none */
 	bool raising;
 	bool proves_floor; /* the round under way began after the floor had been raised */
-	bool floor_proved; /* it has ended: the next number that is read bounds the rows below the floor */
+	bool floor_proved; /* it has ended: the next number that is read bounds the rows below the
+			      floor */
 	int64_t floor, floor_after;
 };
 
 static void observe(Frontier *f);
 
-/* --- Sets of writers ---------------------------------------------------------------------------- */
+/* --- Sets of writers ----------------------------------------------------------------------------
+ */
 
 static bool holds(const Writers *w, const char *name)
 {
@@ -58,8 +60,8 @@ static void add(Writers *w, const char *name)
 	memcpy(w->names[w->count++], name, strnlen(name, sizeof(w->names[0]) - 1));
 }
 
-/* Keeps those of `w` that are among the rows still. PREPARE gives a transaction another name ("-1/…"), so any
- * prepared one may be one of them. */
+/* Keeps those of `w` that are among the rows still. PREPARE gives a transaction another name
+ * ("-1/…"), so any prepared one may be one of them. */
 static void keep_present(Writers *w, const PgRows *rows)
 {
 	size_t kept = 0;
@@ -95,7 +97,8 @@ static void note_blocker(Frontier *f, const PgRows *rows)
 	b->others = f->waited.count > 0 ? f->waited.count - 1 : 0;
 }
 
-/* --- Rounds ------------------------------------------------------------------------------------- */
+/* --- Rounds -------------------------------------------------------------------------------------
+ */
 
 static void settle(Frontier *f, int64_t upto)
 {
@@ -133,7 +136,8 @@ static void on_head(void *owner, PgRows *rows, const Err *err)
 		return; /* the connection's owner hears of it */
 	f->head = pg_rows_i64(rows, 0, 0);
 	pg_rows_free(rows);
-	if (f->floor_proved) { /* all who might have used an older floor had drawn their numbers by now */
+	if (f->floor_proved) { /* all who might have used an older floor had drawn their numbers by
+				  now */
 		f->floor_proved = false;
 		f->floor = f->raised;
 		f->floor_after = f->head;
@@ -223,7 +227,8 @@ void frontier_look(Frontier *f)
 		observe(f);
 }
 
-/* --- Pruning ------------------------------------------------------------------------------------ */
+/* --- Pruning ------------------------------------------------------------------------------------
+ */
 
 static void on_raised(void *owner, PgRows *rows, const Err *err)
 {
@@ -251,7 +256,8 @@ int64_t frontier_oldest_after(const Frontier *f, int64_t after)
 	return f->floor != 0 && after >= f->floor_after ? f->floor : INT64_MIN;
 }
 
-/* --- Life --------------------------------------------------------------------------------------- */
+/* --- Life ---------------------------------------------------------------------------------------
+ */
 
 static void free_handle(uv_handle_t *h)
 {

@@ -4,17 +4,18 @@
 
 /* The settled frontier: the number up to which the log cannot change any more.
  *
- * Numbers are drawn in one order and commit in another, so the newest visible row proves nothing about
- * the rows below it. What does: (1) read the last drawn number H; (2) then, in a later statement, collect
- * the transactions that hold a writer's lock on the log; (3) when each of these has ended, every row up to H
- * is visible to a new snapshot or will never exist, because a number is drawn only under that lock. Writers that
- * came later do not matter, nor does any transaction that does not write events; no clock decides anything.
+ * Numbers are drawn in one order and commit in another, so the newest visible row proves nothing
+ * about the rows below it. What does: (1) read the last drawn number H; (2) then, in a later
+ * statement, collect the transactions that hold a writer's lock on the log; (3) when each of these
+ * has ended, every row up to H is visible to a new snapshot or will never exist, because a number
+ * is drawn only under that lock. Writers that came later do not matter, nor does any transaction
+ * that does not write events; no clock decides anything.
  *
  * One per session: what is known dies with the connection. */
 typedef struct Frontier Frontier;
 
-/* Called when settled() has risen, and when an observation found the log at rest: nothing drawn beyond
- * settled() and no writer. */
+/* Called when settled() has risen, and when an observation found the log at rest: nothing drawn
+ * beyond settled() and no writer. */
 typedef void (*FrontierHandler)(void *owner, bool at_rest);
 
 typedef struct {
@@ -33,8 +34,8 @@ void frontier_look(Frontier *f);
 int64_t frontier_head(const Frontier *f);    /* the last drawn number that was seen */
 int64_t frontier_settled(const Frontier *f); /* 0 before the first observation */
 
-/* Pruning: no row with a number above `after` is older than this (microseconds since 1970; INT64_MIN:
- * nothing is known). Rises as frontier_prune() succeeds. */
+/* Pruning: no row with a number above `after` is older than this (microseconds since 1970;
+ * INT64_MIN: nothing is known). Rises as frontier_prune() succeeds. */
 int64_t frontier_oldest_after(const Frontier *f, int64_t after);
 
 /* Raises the log's floor to now, and learns the bound once every writer of before has ended. */

@@ -5,8 +5,8 @@
 #include <assert.h>
 #include <stdlib.h>
 
-/* In catch-up a transaction ends after so many events, so long, or when a script holds so much: states that are not
- * committed cannot be dropped. */
+/* In catch-up a transaction ends after so many events, so long, or when a script holds so much:
+ * states that are not committed cannot be dropped. */
 #define COMMIT_EVENTS 250000
 #define COMMIT_NS     UINT64_C(2000000000)
 #define COMMIT_MEMORY ((size_t)40 << 20)
@@ -48,7 +48,8 @@ void group_run_on(Group *g, bool on)
 		uv_idle_stop(g->idle);
 }
 
-/* --- Giving back ---------------------------------------------------------------------------------- */
+/* --- Giving back
+ * ---------------------------------------------------------------------------------- */
 
 static void broken(Group *g, GroupEvent ev, const Err *err)
 {
@@ -59,8 +60,8 @@ static void broken(Group *g, GroupEvent ev, const Err *err)
 	g->fn(g, g->owner, ev, err);
 }
 
-/* Back to the committed position: pages, states and letters since then never happened. What is under way is
- * waited for: the outcome of a commit decides where we stand. */
+/* Back to the committed position: pages, states and letters since then never happened. What is
+ * under way is waited for: the outcome of a commit decides where we stand. */
 void group_reset(Group *g)
 {
 	if (g->state != READY)
@@ -91,7 +92,8 @@ void group_dissolve(Group *g, const Err *err)
 	group_reset(g);
 }
 
-/* --- The heart ------------------------------------------------------------------------------------ */
+/* --- The heart
+ * ------------------------------------------------------------------------------------ */
 
 static int64_t horizon(const Group *g)
 {
@@ -204,7 +206,8 @@ static void on_feed(void *owner, const Err *err)
 		group_run_on(g, true);
 }
 
-/* --- Life ----------------------------------------------------------------------------------------- */
+/* --- Life
+ * ----------------------------------------------------------------------------------------- */
 
 static void on_conn(PgConn *conn, void *owner, PgEvent ev, int pid, const Err *err)
 {

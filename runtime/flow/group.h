@@ -5,23 +5,26 @@
 
 #include <stdatomic.h>
 
-/* Consumers that stand at one position and move together: one page is read for all, each handles it, one
- * transaction commits what all of them did. While it is on its way the next page is handled already;
- * whenever a commit fails, everything after the committed position never happened. */
+/* Consumers that stand at one position and move together: one page is read for all, each handles
+ * it, one transaction commits what all of them did. While it is on its way the next page is handled
+ * already; whenever a commit fails, everything after the committed position never happened. */
 typedef struct Group Group;
 
 typedef enum {
-	GROUP_MOVED, /* a commit went through */
-	GROUP_IDLE,  /* everything up to the frontier is committed */
-	GROUP_PAUSED, /* as group_pause() asked: nothing is under way, everything handled is committed */
-	GROUP_BROKEN, /* members have to be grouped anew: one left, one has to be alone, or we lost it (err) */
-	GROUP_LOST, /* a connection is gone (err) */
+	GROUP_MOVED,  /* a commit went through */
+	GROUP_IDLE,   /* everything up to the frontier is committed */
+	GROUP_PAUSED, /* as group_pause() asked: nothing is under way, everything handled is
+			 committed */
+	GROUP_BROKEN, /* members have to be grouped anew: one left, one has to be alone, or we lost
+			 it (err) */
+	GROUP_LOST,   /* a connection is gone (err) */
 } GroupEvent;
 
 /* Everything but group_close() may be called from within it. */
 typedef void (*GroupHandler)(Group *g, void *owner, GroupEvent ev, const Err *err);
 
-/* Which script is at work, for a watchdog on another thread (see HandlerProgress for what it is at). */
+/* Which script is at work, for a watchdog on another thread (see HandlerProgress for what it is
+ * at). */
 typedef struct {
 	_Atomic(const char *) script; /* NULL: none */
 } GroupProgress;

@@ -35,8 +35,8 @@ void group_commit(Group *g)
 	FAULT("group.after_send");
 }
 
-/* The server refused what a commit wanted to store. It is deterministic: the member is found by its statement, and
- * stands alone from then on; its event is found by halving the batch. */
+/* The server refused what a commit wanted to store. It is deterministic: the member is found by its
+ * statement, and stands alone from then on; its event is found by halving the batch. */
 static void refused_by_server(Group *g, const Err *err, int culprit)
 {
 	Consumer *c;
@@ -92,7 +92,8 @@ void group_on_commit(void *owner, const Err *err, int culprit)
 	Group *g = owner;
 
 	if (g->state == BROKEN || (err != NULL && err->kind == ERR_CONN))
-		return; /* its outcome is unknown: the cursor is read again by whoever claims it next */
+		return; /* its outcome is unknown: the cursor is read again by whoever claims it
+			   next */
 	if (err == NULL) {
 		commit_went_well(g);
 	} else if (err->kind == ERR_STALE || err_is_retryable(err)) {

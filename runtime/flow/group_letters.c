@@ -2,8 +2,8 @@
 
 #include <stdio.h>
 
-/* Dead letters are tried again one by one, each in a transaction of its own, in the order of the log; one that
- * fails again parks its key, so that those behind it stay where they are. */
+/* Dead letters are tried again one by one, each in a transaction of its own, in the order of the
+ * log; one that fails again parks its key, so that those behind it stay where they are. */
 static void on_letters(void *owner, PgRows *rows, const Err *err)
 {
 	Group *g = owner;

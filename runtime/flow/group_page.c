@@ -4,7 +4,8 @@
 
 #define SLICE 256 /* events of one crossing into a script; then the loop reads what has arrived */
 
-/* --- Failures of scripts -------------------------------------------------------------------------- */
+/* --- Failures of scripts
+ * -------------------------------------------------------------------------- */
 
 static Str str_or_null(const char *s)
 {
@@ -47,8 +48,8 @@ static void passed(Group *g, size_t at)
 	g->last = g->page.events[at - 1].id;
 }
 
-/* A handler raised. Without a copy of the states the batch is repeated, with one: then only the event is lost. A
- * `sql` script's copy is the transaction: such an event gets one of its own. */
+/* A handler raised. Without a copy of the states the batch is repeated, with one: then only the
+ * event is lost. A `sql` script's copy is the transaction: such an event gets one of its own. */
 static void failed(Group *g, Consumer *c, const Err *err)
 {
 	const Event *e = &g->page.events[g->at];
@@ -67,7 +68,8 @@ static void failed(Group *g, Consumer *c, const Err *err)
 	passed(g, g->at + 1);
 }
 
-/* --- Handling a page -------------------------------------------------------------------------------- */
+/* --- Handling a page
+ * -------------------------------------------------------------------------------- */
 
 /* How many events may still go into the transaction at hand. */
 static size_t room(const Group *g, const Consumer *c)
@@ -80,7 +82,8 @@ static size_t room(const Group *g, const Consumer *c)
 	return g->uncommitted < most ? most - g->uncommitted : 1;
 }
 
-/* Where the next slice ends: at the page's end, where the transaction is full, or before a poisonous event. */
+/* Where the next slice ends: at the page's end, where the transaction is full, or before a
+ * poisonous event. */
 static size_t bound(const Group *g, const Consumer *c)
 {
 	size_t most = room(g, c) < SLICE ? room(g, c) : SLICE, end = g->at;

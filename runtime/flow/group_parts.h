@@ -3,8 +3,9 @@
 #include "flow/feed.h"
 #include "flow/group.h"
 
-/* What the files of a group share: group.c (its states and its life), group_page.c (events through scripts),
- * group_commit.c (transactions and their outcome), group_letters.c (dead letters tried again). */
+/* What the files of a group share: group.c (its states and its life), group_page.c (events through
+ * scripts), group_commit.c (transactions and their outcome), group_letters.c (dead letters tried
+ * again). */
 
 #define GROUP_BATCH_MOST 5000 /* events of a batch while a culprit is looked for */
 

@@ -73,7 +73,8 @@ static void finish(Roster *r, const Err *err)
 		done(r->done_owner, err);
 }
 
-/* --- Claiming: lock, ensure, claim, parked keys ---------------------------------------------------- */
+/* --- Claiming: lock, ensure, claim, parked keys
+ * ---------------------------------------------------- */
 
 static void on_keys(void *owner, PgRows *rows, const Err *err)
 {
@@ -298,7 +299,8 @@ void roster_dissolve(Roster *r, RosterDone fn, void *owner)
 	buf_free(&groups);
 }
 
-/* --- Taking over ------------------------------------------------------------------------------------ */
+/* --- Taking over
+ * ------------------------------------------------------------------------------------ */
 
 static void on_tried(void *owner, PgRows *rows, const Err *err)
 {
@@ -364,7 +366,8 @@ bool roster_wants(const Roster *r)
 	return false;
 }
 
-/* --- Heartbeat -------------------------------------------------------------------------------------- */
+/* --- Heartbeat
+ * -------------------------------------------------------------------------------------- */
 
 static void on_beat(void *owner, PgRows *rows, const Err *err)
 {
@@ -429,7 +432,8 @@ bool roster_letters_due(const Roster *r, size_t entry)
 	return r->due[entry];
 }
 
-/* --- Life ------------------------------------------------------------------------------------------- */
+/* --- Life
+ * ------------------------------------------------------------------------------------------- */
 
 Roster *roster_new(PgConn *control, const char *daemon, RosterEntry *entries, size_t n,
 	RosterReport report, void *owner)

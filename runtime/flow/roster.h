@@ -2,16 +2,18 @@
 
 #include "flow/sink.h"
 
-/* The consumers of a workspace and which of them are this daemon's. Ownership is a session advisory lock on the control
- * connection, so a daemon that dies frees its consumers at once; a heartbeat in the group's row tells about
- * one that lives but does not move (a stopped process, a cut network), and its sessions are ended. */
+/* The consumers of a workspace and which of them are this daemon's. Ownership is a session advisory
+ * lock on the control connection, so a daemon that dies frees its consumers at once; a heartbeat in
+ * the group's row tells about one that lives but does not move (a stopped process, a cut network),
+ * and its sessions are ended. */
 
 typedef struct {
 	Consumer consumer;
 	bool owned;     /* its lock is held */
 	bool ensured;   /* its table is there, its statements are known */
 	bool failed;    /* its table cannot be made: not claimed until the file changes */
-	bool try_again; /* at the next claim also if it was parked: its file is new to this session */
+	bool try_again; /* at the next claim also if it was parked: its file is new to this session
+			 */
 	bool runs;      /* it is in a group; otherwise it is parked or quarantined */
 	GroupClaim claim;
 } RosterEntry;
@@ -29,8 +31,8 @@ Roster *roster_new(PgConn *control, const char *daemon, RosterEntry *entries, si
 	RosterReport report, void *owner);
 void roster_free(Roster *r); /* with its connection closed */
 
-/* Locks what can be locked, makes the tables, and claims new groups for all that is owned. No group of
- * ours may be at work. */
+/* Locks what can be locked, makes the tables, and claims new groups for all that is owned. No group
+ * of ours may be at work. */
 void roster_claim(Roster *r, RosterDone fn, void *owner);
 
 /* Gives back the locks of entries that are not among `keep`. */
@@ -39,7 +41,8 @@ void roster_release(Roster *r, const RosterEntry *keep, size_t n);
 /* Gives all groups up: the consumers keep their positions, and nobody owns them. */
 void roster_dissolve(Roster *r, RosterDone fn, void *owner);
 
-/* Tries to get what others own: free locks, and those of owners that were silent for `silence` seconds. */
+/* Tries to get what others own: free locks, and those of owners that were silent for `silence`
+ * seconds. */
 void roster_try(Roster *r, double silence, RosterGained fn, void *owner);
 bool roster_wants(const Roster *r); /* some are not owned */
 

@@ -15,7 +15,8 @@ static uv_timer_t *timer_new(Session *s)
 	return t;
 }
 
-/* --- The end -------------------------------------------------------------------------------------- */
+/* --- The end
+ * -------------------------------------------------------------------------------------- */
 
 static void on_lost(uv_timer_t *t)
 {
@@ -37,7 +38,8 @@ void session_lose(Session *s, const Err *err)
 	uv_timer_start(s->later, on_lost, 0, 0);
 }
 
-/* --- Upkeep and ownership ------------------------------------------------------------------------- */
+/* --- Upkeep and ownership
+ * ------------------------------------------------------------------------- */
 
 static void on_gained(void *owner, bool any)
 {
@@ -95,7 +97,8 @@ static void on_upkeep(void *owner, bool fatal, const Err *err)
 		s->report(s->owner, NULL, true, err->message);
 }
 
-/* --- Beginning ------------------------------------------------------------------------------------ */
+/* --- Beginning
+ * ------------------------------------------------------------------------------------ */
 
 static void begin(Session *s)
 {
@@ -112,8 +115,9 @@ static void begin(Session *s)
 	roster_claim(s->roster, session_on_claimed, s);
 }
 
-/* What the frontier's argument stands on: see sql/queries/session_check.sql. Asked in two transactions: behind a
- * transaction pooler they may run in two sessions, and no lock or LISTEN would last. */
+/* What the frontier's argument stands on: see sql/queries/session_check.sql. Asked in two
+ * transactions: behind a transaction pooler they may run in two sessions, and no lock or LISTEN
+ * would last. */
 static void on_check(void *owner, PgRows *rows, const Err *err)
 {
 	Session *s = owner;
@@ -235,7 +239,8 @@ void session_close(Session *s)
 	free(s);
 }
 
-/* --- Exchanging entries --------------------------------------------------------------------------- */
+/* --- Exchanging entries
+ * --------------------------------------------------------------------------- */
 
 void session_quiesce(Session *s, bool for_good)
 {

@@ -3,8 +3,9 @@
 #include "flow/group.h"
 #include "flow/roster.h"
 
-/* One daemon's time with one server: its connections, the frontier, the bell, and the groups of consumers. What is known
- * dies with the connections: when one is lost, all of it is thrown away and a new session begins. */
+/* One daemon's time with one server: its connections, the frontier, the bell, and the groups of
+ * consumers. What is known dies with the connections: when one is lost, all of it is thrown away
+ * and a new session begins. */
 typedef struct Session Session;
 
 typedef struct {
@@ -16,10 +17,12 @@ typedef struct {
 } SessionOptions;
 
 typedef enum {
-	SESSION_RUNNING, /* groups are (again) at work */
-	SESSION_CAUGHT_UP, /* everything that was in the log when the session began is committed; told once */
-	SESSION_QUIET, /* as session_quiesce() asked: no group is at work, entries may be exchanged */
-	SESSION_LOST, /* over: err says why; retry if err_is_retryable() */
+	SESSION_RUNNING,   /* groups are (again) at work */
+	SESSION_CAUGHT_UP, /* everything that was in the log when the session began is committed;
+			      told once */
+	SESSION_QUIET, /* as session_quiesce() asked: no group is at work, entries may be exchanged
+			*/
+	SESSION_LOST,  /* over: err says why; retry if err_is_retryable() */
 } SessionEvent;
 
 typedef void (*SessionHandler)(void *owner, SessionEvent ev, const Err *err);
@@ -30,10 +33,11 @@ Session *session_open(uv_loop_t *loop, const PgTarget *target, const SessionOpti
 /* Not from within its handlers. What was not committed is given back. */
 void session_close(Session *s);
 
-/* Stops all groups at a batch boundary; then SESSION_QUIET. With `for_good` their consumers are given up. */
+/* Stops all groups at a batch boundary; then SESSION_QUIET. With `for_good` their consumers are
+ * given up. */
 void session_quiesce(Session *s, bool for_good);
-/* Goes on with these entries: `owned` has to be as it was in the old ones of the same name, which must still be
- * there. The locks of those that are gone are given back. */
+/* Goes on with these entries: `owned` has to be as it was in the old ones of the same name, which
+ * must still be there. The locks of those that are gone are given back. */
 void session_resume(Session *s, RosterEntry *entries, size_t n);
 
 const Frontier *session_frontier(const Session *s);

@@ -4,8 +4,8 @@
 #include "flow/session.h"
 #include "flow/upkeep.h"
 
-/* What the files of a session share: session.c (its life and its connections), session_teams.c (which groups are at work),
- * session_sleep.c (when to look at the log). */
+/* What the files of a session share: session.c (its life and its connections), session_teams.c
+ * (which groups are at work), session_sleep.c (when to look at the log). */
 
 typedef enum { OPENING, CHECKING, CLAIMING, RUNNING, PAUSING, QUIET, LOST } SessionState;
 typedef enum { AWAKE, RELEASING, LISTENING, ASLEEP } SessionSleep;

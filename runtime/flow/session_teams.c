@@ -126,8 +126,8 @@ static void on_later_claim(uv_timer_t *t)
 	roster_claim(s->roster, session_on_claimed, s);
 }
 
-/* Members change: all groups stop at a boundary, and new ones are claimed. One way for a new file, a consumer that was
- * gained or lost, a culprit that must be alone, and groups that met. */
+/* Members change: all groups stop at a boundary, and new ones are claimed. One way for a new file,
+ * a consumer that was gained or lost, a culprit that must be alone, and groups that met. */
 void session_regroup(Session *s, unsigned delay_ms)
 {
 	if (s->state == LOST || s->state == QUIET)

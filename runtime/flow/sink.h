@@ -8,8 +8,9 @@ typedef struct {
 	int64_t position; /* committed */
 } GroupClaim;
 
-/* One transaction of a group, sent as one pipeline: BEGIN, advance_cursor() first (it raises MW001 where the group is
- * no longer ours), then every member's states, statements and dead letters, COMMIT. */
+/* One transaction of a group, sent as one pipeline: BEGIN, advance_cursor() first (it raises MW001
+ * where the group is no longer ours), then every member's states, statements and dead letters,
+ * COMMIT. */
 typedef struct Sink Sink;
 
 /* `culprit` is the index of the member whose statement was refused; -1: none in particular. */
@@ -20,8 +21,8 @@ typedef void (*SinkAnswer)(void *owner, Str rows, const Err *err);
 Sink *sink_new(PgConn *conn, Consumer *const *members, size_t n, SinkHandler fn, void *owner);
 void sink_free(Sink *s); /* after its connection was closed */
 
-/* Collects every member's effects and commits them with the position `to`. `done` are events of dead
- * letters of member `retried` that were handled this time (NULL: none). */
+/* Collects every member's effects and commits them with the position `to`. `done` are events of
+ * dead letters of member `retried` that were handled this time (NULL: none). */
 void sink_commit(Sink *s, GroupClaim claim, int64_t to, const char *done, int retried);
 
 /* Runs a script's query inside the transaction that the next sink_commit() ends. */

@@ -2,7 +2,8 @@
 
 #include <stdlib.h>
 
-/* Under AddressSanitizer every block is malloc's, so that it sees what is used after it was freed. */
+/* Under AddressSanitizer every block is malloc's, so that it sees what is used after it was freed.
+ */
 #ifdef __SANITIZE_ADDRESS__
 #define SMALL_MAX ((size_t)0)
 #else

@@ -41,8 +41,8 @@ const char *column_type_name(ColumnType type);
 
 typedef enum { VALUE_KEPT, VALUE_CHANGED, VALUE_WRONG } ValueCheck;
 
-/* Checks the value on top of the stack. CHANGED: [value] -> [value as it will be stored]; WRONG: *err
- * is what is wrong, without a place. `owner` is for jsonb, `key` names the row there. */
+/* Checks the value on top of the stack. CHANGED: [value] -> [value as it will be stored]; WRONG:
+ * *err is what is wrong, without a place. `owner` is for jsonb, `key` names the row there. */
 ValueCheck column_check(lua_State *L, const Column *c, LuaJsonOwner *owner, Str key, Err *err);
 
 /* Appends the JSON of a checked value. */

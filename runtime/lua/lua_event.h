@@ -41,7 +41,7 @@ LuaEvent *lua_event_open(lua_State *L);
  * touching it raises. */
 void lua_event_point(LuaEvent *e, const Event *event);
 
-/* While a handler waits: touching the event raises, but it is the same one afterwards, with the same
- * `data` and `metadata`. */
+/* While a handler waits: touching the event raises, but it is the same one afterwards, with the
+ * same `data` and `metadata`. */
 void lua_event_pause(LuaEvent *e);
 void lua_event_resume(LuaEvent *e, const Event *event);

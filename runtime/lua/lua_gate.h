@@ -38,15 +38,15 @@ void lua_host_refill(LuaHost *h, int64_t event_id);
 int64_t lua_host_left(const LuaHost *h);
 void lua_host_go_on(LuaHost *h, int64_t left);
 
-/* Takes steps of about a nanosecond from the budget, for C functions that a script can make run long;
- * raises where it is used up. */
+/* Takes steps of about a nanosecond from the budget, for C functions that a script can make run
+ * long; raises where it is used up. */
 void lua_host_spend(lua_State *L, int64_t steps);
 
 /* Between two events: collects garbage where the limit comes near. */
 void lua_host_relax(lua_State *L, LuaHost *h);
 
-/* Between two batches: a small heap is collected often, since it then stays in the processor's cache;
- * a large one seldom, since every collection visits all cached states. */
+/* Between two batches: a small heap is collected often, since it then stays in the processor's
+ * cache; a large one seldom, since every collection visits all cached states. */
 void lua_host_pace(lua_State *L, LuaHost *h);
 
 /* Raises where C calls Lua calls C … too deeply; for C functions that call back into scripts. */

@@ -22,7 +22,8 @@ static uint64_t type_hash(Str type)
 	return h ^ h >> 32;
 }
 
-/* An exact type wins over a glob, a longer glob over a shorter, the first by bytes between equals. */
+/* An exact type wins over a glob, a longer glob over a shorter, the first by bytes between equals.
+ */
 static int choose(const Definition *def, Str type)
 {
 	int best = NO_HANDLER;

@@ -71,8 +71,9 @@ static int64_t clock_ns(clockid_t clock)
 	return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
 }
 
-/* Instructions differ: joining long strings takes milliseconds and counts as one. So processor time has
- * a limit too, far beyond what the budget allows otherwise; the cheap clock says when to look. */
+/* Instructions differ: joining long strings takes milliseconds and counts as one. So processor time
+ * has a limit too, far beyond what the budget allows otherwise; the cheap clock says when to look.
+ */
 static bool is_slow(LuaHost *h)
 {
 	int64_t now = clock_ns(CLOCK_MONOTONIC_COARSE), limit = h->instructions * INSTRUCTION_NS;

@@ -128,7 +128,8 @@ static bool enter(Decoder *d)
 	return true;
 }
 
-/* Objects that begin with the same key mostly have as many members as the last one: no rehashing. */
+/* Objects that begin with the same key mostly have as many members as the last one: no rehashing.
+ */
 static unsigned char *size_hint(Decoder *d, Str first_key)
 {
 	size_t h = first_key.len;

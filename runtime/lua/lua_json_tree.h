@@ -14,7 +14,8 @@ typedef struct {
 	uint32_t generation; /* of the walk that saw it */
 } Seen;
 
-/* A member of a table that is being encoded; scalars are copied, so that they need no second look-up. */
+/* A member of a table that is being encoded; scalars are copied, so that they need no second
+ * look-up. */
 typedef struct {
 	Str key; /* s == NULL: a position */
 	union {
@@ -82,8 +83,8 @@ typedef struct Frame {
 bool lua_json_fail(const Frame *at, const char *subject, Err *err, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 
-/* The value that `slice` is, within a text up to `end`. [] -> [value]; false, and [] -> [], where it is
- * none: decoding the whole text says why. */
+/* The value that `slice` is, within a text up to `end`. [] -> [value]; false, and [] -> [], where
+ * it is none: decoding the whole text says why. */
 bool lua_json_decode_slice(lua_State *L, LuaJson *json, Str slice, const char *end);
 
 /* The mark of the table on top of the stack, which is forced where it is lazy. */

@@ -8,7 +8,8 @@
 /* Which rows an event belongs to. */
 typedef struct KeyRule KeyRule;
 
-/* From the checked definition on top of the stack; `shape` must outlive it. [definition] -> [definition] */
+/* From the checked definition on top of the stack; `shape` must outlive it. [definition] ->
+ * [definition] */
 KeyRule *key_rule_open(lua_State *L, const Shape *shape);
 void key_rule_close(KeyRule *k);
 

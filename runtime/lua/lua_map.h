@@ -10,6 +10,6 @@ typedef struct LuaMap LuaMap;
 bool lua_map_open(const LuaOptions *options, const char *path, LuaMap **out, Err *err);
 void lua_map_close(LuaMap *m);
 
-/* Maps one record, given as JSON. *event_json is replaced by the table that the function returned, as
- * a JSON object; it is empty where the function returned nil (skip). */
+/* Maps one record, given as JSON. *event_json is replaced by the table that the function returned,
+ * as a JSON object; it is empty where the function returned nil (skip). */
 bool lua_map_call(LuaMap *m, Str record_json, Buf *event_json, Err *err);

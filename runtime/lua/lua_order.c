@@ -7,8 +7,9 @@
 #include "lua/lua_gate.h"
 #include "lua/lua_json_lazy.h"
 
-/* Lua's own next() follows addresses and insertion: what it visits first may differ between two runs
- * over the same events. Ours goes by the keys: numbers ascending, strings bytewise, decimals. */
+/* Lua's own next() follows addresses and insertion: what it visits first may differ between two
+ * runs over the same events. Ours goes by the keys: numbers ascending, strings bytewise, decimals.
+ */
 
 enum {
 	STEPS_PER_KEY = 30, /* what collecting and sorting costs, roughly */

@@ -2,8 +2,8 @@
 
 #include "base/mem.h"
 
-/* The keys whose later events wait behind a dead letter. What was added since the last commit is undone with it: the
- * batch is handled again, and the same event fails again and says why. */
+/* The keys whose later events wait behind a dead letter. What was added since the last commit is
+ * undone with it: the batch is handled again, and the same event fails again and says why. */
 typedef struct Parked Parked;
 
 Parked *parked_open(void);

@@ -155,7 +155,8 @@ static int string_gmatch(lua_State *L)
 	return 1;
 }
 
-/* gsub's result, in a userdata: an error on the way, in the replacement function for one, frees it. */
+/* gsub's result, in a userdata: an error on the way, in the replacement function for one, frees it.
+ */
 typedef struct {
 	lua_State *L;
 	int slot;

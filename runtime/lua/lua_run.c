@@ -193,7 +193,8 @@ static void fail_keys(lua_State *L, Slice *r)
 	lua_host_raise(L, &err);
 }
 
-/* An event is handled for all of its keys or for none: it waits if one of them does, and then all of them do. */
+/* An event is handled for all of its keys or for none: it waits if one of them does, and then all
+ * of them do. */
 static bool waits(Script *s, const EventKeys *k, const uint32_t *slots, int64_t event_id)
 {
 	bool parked = false;

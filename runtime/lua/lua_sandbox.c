@@ -209,7 +209,8 @@ static void open_library(lua_State *L, lua_CFunction open, const char *name)
 	lua_call(L, 1, 0);
 }
 
-/* Only what the prelude's allow list chooses from: no io, os, debug, ffi or package is ever opened. */
+/* Only what the prelude's allow list chooses from: no io, os, debug, ffi or package is ever opened.
+ */
 static void open_libraries(lua_State *L)
 {
 	open_library(L, luaopen_base, "");

@@ -7,8 +7,8 @@
 #include "lua/lua_json.h"
 #include "lua/lua_script.h"
 
-/* `sql = true`: the handler is a coroutine. db:exec queues a statement; db:query yields, the daemon asks
- * the server, and the rows are what the yield returns. */
+/* `sql = true`: the handler is a coroutine. db:exec queues a statement; db:query yields, the daemon
+ * asks the server, and the rows are what the yield returns. */
 
 typedef enum { SQL_READY, SQL_WAITING, SQL_ANSWERED, SQL_REFUSED } SqlState;
 

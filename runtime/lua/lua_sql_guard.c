@@ -12,7 +12,8 @@ typedef enum { TOKEN_END, TOKEN_WORD, TOKEN_OPEN, TOKEN_SEMICOLON, TOKEN_OTHER }
 static const char *const statements[] = { "select", "insert", "update", "delete", "merge", "with",
 	"values" };
 
-/* Functions that reach beyond the statement, to the session, other sessions or other transactions. */
+/* Functions that reach beyond the statement, to the session, other sessions or other transactions.
+ */
 static const char *const functions[] = { "set_config", "pg_notify", "pg_terminate_backend",
 	"pg_cancel_backend", "pg_reload_conf", "pg_switch_wal", "pg_sleep", "pg_sleep_for",
 	"pg_sleep_until", "setval" };

@@ -15,7 +15,8 @@ void event_uuid_text(const unsigned char uuid[16], char out[37])
 	*out = '\0';
 }
 
-/* The classic greedy match with one point of return: linear for a single star, never exponential. */
+/* The classic greedy match with one point of return: linear for a single star, never exponential.
+ */
 bool event_type_matches(Str pattern, Str type)
 {
 	size_t p = 0, t = 0, star = SIZE_MAX, from = 0;

@@ -53,8 +53,9 @@ typedef struct {
 	size_t ndead;
 } Effects;
 
-/* What scripts are at, for a watchdog in another thread: one for the whole process, written by every handler with
- * relaxed atomic stores, to be read with __atomic_load_n. While `calls` does not move, `event_id` hangs. */
+/* What scripts are at, for a watchdog in another thread: one for the whole process, written by
+ * every handler with relaxed atomic stores, to be read with __atomic_load_n. While `calls` does not
+ * move, `event_id` hangs. */
 typedef struct {
 	volatile int64_t event_id;
 	volatile uint64_t calls;
@@ -67,30 +68,31 @@ typedef struct Handler Handler;
 typedef struct {
 	const Definition *(*definition)(Handler *h);
 
-	/* Finds the keys of events [from, to) and remembers them for run(). *missing becomes the JSON
-	 * array of those whose state is not in the cache, [{"n":0, key columns…}, …], as the load
-	 * statement takes it ("" = none), in memory that lives until the next need(). A key function
-	 * that fails is remembered and fails in run(), at its event. */
+	/* Finds the keys of events [from, to) and remembers them for run(). *missing becomes the
+	 * JSON array of those whose state is not in the cache, [{"n":0, key columns…}, …], as the
+	 * load statement takes it ("" = none), in memory that lives until the next need(). A key
+	 * function that fails is remembered and fails in run(), at its event. */
 	void (*need)(Handler *h, EventSlice page, size_t from, size_t to, Str *missing);
 
-	/* Puts one state into the cache: `n` as need() gave it, `state` the JSON that the load statement
-	 * returned. States that were asked for and never come do not exist yet. */
+	/* Puts one state into the cache: `n` as need() gave it, `state` the JSON that the load
+	 * statement returned. States that were asked for and never come do not exist yet. */
 	bool (*load)(Handler *h, size_t n, Str state, Err *err);
 
-	/* Handles events [*at, to) of the page that need() saw. Events that the definition does not take
-	 * are passed over. RUN_DONE: *at == to. RUN_FAILED: *at is the event that failed, and
+	/* Handles events [*at, to) of the page that need() saw. Events that the definition does not
+	 * take are passed over. RUN_DONE: *at == to. RUN_FAILED: *at is the event that failed, and
 	 * err->event_id its id; if `careful`, every state is as it was before that event, otherwise
-	 * states are undefined until forget(). RUN_QUERY (sql = true only): the script waits for the
-	 * result of query(); call resume(), then run() again with the same *at. */
+	 * states are undefined until forget(). RUN_QUERY (sql = true only): the script waits for
+	 * the result of query(); call resume(), then run() again with the same *at. */
 	RunResult (*run)(
 		Handler *h, EventSlice page, size_t *at, size_t to, bool careful, Err *err);
 
-	/* The query that the script waits for, and its answer: a JSON array of row objects, or an error.
-	 * Statements that were queued before it are in `before`, to be executed first. */
+	/* The query that the script waits for, and its answer: a JSON array of row objects, or an
+	 * error. Statements that were queued before it are in `before`, to be executed first. */
 	void (*query)(Handler *h, ScriptSql *query, Effects *before);
 	void (*resume)(Handler *h, Str rows, const Err *error);
 
-	/* The changed states. They count as clean from then on, but stay in the cache until settled(). */
+	/* The changed states. They count as clean from then on, but stay in the cache until
+	 * settled(). */
 	bool (*collect)(Handler *h, Effects *out, Err *err);
 
 	/* Every collect() until now is committed: the cache may drop clean states again. */
@@ -99,13 +101,14 @@ typedef struct {
 	/* Drops every state and everything queued: what was not committed never happened. */
 	void (*forget)(Handler *h);
 
-	/* Parks the keys of the event at `index` of the page: their later events become dead letters. Undone by
-	 * forget() unless it was settled. */
+	/* Parks the keys of the event at `index` of the page: their later events become dead
+	 * letters. Undone by forget() unless it was settled. */
 	void (*park)(Handler *h, EventSlice page, size_t index);
-	/* The same by key (JSON text as in DeadLetter.key), at start and when letters were retried. */
+	/* The same by key (JSON text as in DeadLetter.key), at start and when letters were retried.
+	 */
 	void (*set_parked)(Handler *h, Str key, bool parked);
-	/* The JSON text of the event's nth key, for a dead letter; s == NULL behind the last one. Lives until the
-	 * next call. */
+	/* The JSON text of the event's nth key, for a dead letter; s == NULL behind the last one.
+	 * Lives until the next call. */
 	Str (*key_of)(Handler *h, EventSlice page, size_t index, size_t nth);
 
 	size_t (*memory)(Handler *h); /* bytes held by the script and its states */

@@ -133,7 +133,8 @@ static void lost_says_libpq(PgConn *c)
 
 static void watch(PgConn *c, int events);
 
-/* --- Sending ------------------------------------------------------------------------------------ */
+/* --- Sending ------------------------------------------------------------------------------------
+ */
 
 static void expect(PgConn *c, int what, Prepared *p, PgAnswer fn, void *owner)
 {
@@ -172,8 +173,8 @@ static void on_broken(uv_timer_t *t)
 	free_if_closed(c);
 }
 
-/* A connection that cannot send is a lost one; said on the next turn, so that no callback runs before
- * the sender has returned. */
+/* A connection that cannot send is a lost one; said on the next turn, so that no callback runs
+ * before the sender has returned. */
 static void check_sent(PgConn *c, int sent)
 {
 	if (sent)
@@ -240,7 +241,8 @@ void pg_conn_sync(PgConn *c, PgAnswer fn, void *owner)
 	check_sent(c, PQpipelineSync(c->pg));
 }
 
-/* --- Receiving ---------------------------------------------------------------------------------- */
+/* --- Receiving ----------------------------------------------------------------------------------
+ */
 
 static void answer(Waiting *w, PgRows *rows, const Err *err)
 {
@@ -264,8 +266,8 @@ static Waiting *take(PgConn *c)
 	return w;
 }
 
-/* Hands one result to whoever waits for it. Only the first failure of a transaction has a reason of its own;
- * what was skipped after it is told the same one. */
+/* Hands one result to whoever waits for it. Only the first failure of a transaction has a reason of
+ * its own; what was skipped after it is told the same one. */
 static void dispatch(PgConn *c, PGresult *res)
 {
 	Waiting *w;
@@ -315,7 +317,8 @@ static void read_answers(PgConn *c)
 		if (res != NULL)
 			dispatch(c, res);
 		else if (PQisBusy(c->pg) || PQstatus(c->pg) == CONNECTION_BAD)
-			break; /* NULL parts the answers of one pipeline; more of them may be here already */
+			break; /* NULL parts the answers of one pipeline; more of them may be here
+				  already */
 	}
 	while (c->state == C_UP && (note = PQnotifies(c->pg)) != NULL) {
 		int pid = note->be_pid;
@@ -360,7 +363,8 @@ static void step_up(PgConn *c, int events)
 		watch(c, UV_READABLE | (more > 0 ? UV_WRITABLE : 0));
 }
 
-/* --- Connecting --------------------------------------------------------------------------------- */
+/* --- Connecting ---------------------------------------------------------------------------------
+ */
 
 static void step_connect(PgConn *c)
 {

@@ -5,8 +5,9 @@
 #include <uv.h>
 
 /* A connection on the loop, always in pipeline mode: statements are sent without waiting for the
- * answers of those before. What lies between two syncs is one transaction of the server's, unless it says
- * BEGIN and COMMIT itself; when one statement fails, the rest up to the sync is not executed. */
+ * answers of those before. What lies between two syncs is one transaction of the server's, unless
+ * it says BEGIN and COMMIT itself; when one statement fails, the rest up to the sync is not
+ * executed. */
 typedef struct PgConn PgConn;
 
 typedef enum { PG_UP, PG_NOTIFY, PG_LOST } PgEvent;
@@ -37,15 +38,15 @@ void pg_conn_run(
 void pg_conn_run_binary(
 	PgConn *conn, SqlId id, int n, const char *const *params, PgAnswer fn, void *owner);
 
-/* Ends a transaction. `fn` is called when all before it has been answered: rows is always NULL; err is the
- * first error since the sync before, or NULL. */
+/* Ends a transaction. `fn` is called when all before it has been answered: rows is always NULL; err
+ * is the first error since the sync before, or NULL. */
 void pg_conn_sync(PgConn *conn, PgAnswer fn, void *owner);
 
 int pg_conn_pid(const PgConn *conn); /* the server's process; 0 while not connected */
 const char *pg_conn_schema(const PgConn *conn);
 
-/* Asks the server to stop the statement under way. Its answer is an error (57014) or, if it was quicker,
- * its rows. Opens and closes a second connection, blocking for its duration. */
+/* Asks the server to stop the statement under way. Its answer is an error (57014) or, if it was
+ * quicker, its rows. Opens and closes a second connection, blocking for its duration. */
 void pg_conn_cancel(PgConn *conn);
 
 /* Stops all; open answers are not called. Safe from within any callback of this connection. */

@@ -60,8 +60,8 @@ void pg_rows_free(PgRows *rows)
 	PQclear(rows);
 }
 
-/* What can be done about an SQLSTATE: see ErrKind. A full disk or too many connections pass; so does a
- * server that shuts down or became a standby, once there is a new connection. */
+/* What can be done about an SQLSTATE: see ErrKind. A full disk or too many connections pass; so
+ * does a server that shuts down or became a standby, once there is a new connection. */
 static ErrKind kind_of(const char *state)
 {
 	static const struct {

@@ -1,7 +1,7 @@
 #include "pg/pg_target.h"
 
-/* Both sides notice a dead peer: the client by keepalives, the server by its own and by looking at the
- * socket while it executes. Plans are made once; JIT never pays for statements of our size. */
+/* Both sides notice a dead peer: the client by keepalives, the server by its own and by looking at
+ * the socket while it executes. Plans are made once; JIT never pays for statements of our size. */
 #define SERVER_SIDE                                                                                \
 	"-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3 "         \
 	"-c tcp_user_timeout=10000 -c client_connection_check_interval=2000 "                      \

@@ -33,7 +33,8 @@ static bool ends_with(const char *text, const char *at, const char *suffix)
 	return (size_t)(at - text) >= len && memcmp(at - len, suffix, len) == 0;
 }
 
-/* Not the schema: part of a longer word (moonwake_run), the channel ('moonwake' and "moonwake"), a setting. */
+/* Not the schema: part of a longer word (moonwake_run), the channel ('moonwake' and "moonwake"), a
+ * setting. */
 static bool names_schema(const char *text, const char *hit, const char *end)
 {
 	char before = hit > text ? hit[-1] : ' ';

@@ -13,8 +13,8 @@ typedef enum {
 
 const char *sql_name(SqlId id);
 
-/* Appends the statement's text for a schema. The files say `moonwake`; for another schema the word is
- * exchanged wherever it stands for the schema, and not for the channel or a setting. */
+/* Appends the statement's text for a schema. The files say `moonwake`; for another schema the word
+ * is exchanged wherever it stands for the schema, and not for the channel or a setting. */
 void sql_text(SqlId id, const char *schema, Buf *out);
 
 typedef struct {
