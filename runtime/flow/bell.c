@@ -71,7 +71,8 @@ static void on_lock(void *owner, PgRows *rows, const Err *err)
 	else if (err == NULL)
 		unlock(b); /* it was granted before the cancel arrived */
 	else if (err->kind == ERR_BUSY && b->state == CANCELLING)
-		released(b);
+		unlock(b); /* the cancel may have come just after the grant: a session's lock
+			      survives it */
 	else if (err->kind == ERR_BUSY &&
 		 b->state == QUEUED) { /* someone else's cancel: queue again */
 		b->state = RELEASED;
@@ -107,11 +108,6 @@ void bell_release(Bell *b)
 		unlock(b);
 	else if (b->state == QUEUED)
 		cancel(b);
-}
-
-bool bell_is_released(const Bell *b)
-{
-	return b->state == RELEASED;
 }
 
 Bell *bell_new(PgConn *conn, PgConn *control, BellHandler on_released, void *owner)

@@ -18,4 +18,3 @@ void bell_free(Bell *b);
 
 void bell_hold(Bell *b);    /* awake: publishers need not ring */
 void bell_release(Bell *b); /* calls the handler when done; nothing if it is released already */
-bool bell_is_released(const Bell *b);

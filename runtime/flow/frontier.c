@@ -23,7 +23,6 @@ struct Frontier {
 	Writers waited;
 	bool waiting;
 	unsigned poll_ms;
-	FrontierBlocker blocker;
 
 	bool quiet; /* the last look at the writers found none */
 
@@ -76,25 +75,6 @@ static void keep_present(Writers *w, const PgRows *rows)
 				break;
 			}
 	w->count = kept;
-}
-
-static void note_blocker(Frontier *f, const PgRows *rows)
-{
-	FrontierBlocker *b = &f->blocker;
-	int64_t oldest = -1;
-
-	memset(b, 0, sizeof(*b));
-	for (int r = 0; r < pg_rows_count(rows); r++) {
-		if (!holds(&f->waited, pg_rows_text(rows, r, 0)) ||
-			pg_rows_i64(rows, r, 3) <= oldest)
-			continue;
-		oldest = b->age = pg_rows_i64(rows, r, 3);
-		b->pid = (int)pg_rows_i64(rows, r, 1);
-		memset(b->application, 0, sizeof(b->application));
-		memcpy(b->application, pg_rows_text(rows, r, 2),
-			strnlen(pg_rows_text(rows, r, 2), sizeof(b->application) - 1));
-	}
-	b->others = f->waited.count > 0 ? f->waited.count - 1 : 0;
 }
 
 /* --- Rounds -------------------------------------------------------------------------------------
@@ -175,7 +155,6 @@ static void on_writers(void *owner, PgRows *rows, const Err *err)
 		begin_round(f, rows);
 	else if (!f->waiting && f->raised != 0 && !f->floor_proved)
 		begin_round(f, rows);
-	note_blocker(f, rows);
 	f->quiet = pg_rows_count(rows) == 0;
 	pg_rows_free(rows);
 }
@@ -296,11 +275,4 @@ int64_t frontier_head(const Frontier *f)
 int64_t frontier_settled(const Frontier *f)
 {
 	return f->settled;
-}
-
-bool frontier_blocker(const Frontier *f, FrontierBlocker *out)
-{
-	if (f->waiting && out != NULL)
-		*out = f->blocker;
-	return f->waiting;
 }

@@ -18,13 +18,6 @@ typedef struct Frontier Frontier;
  * beyond settled() and no writer. */
 typedef void (*FrontierHandler)(void *owner, bool at_rest);
 
-typedef struct {
-	int pid; /* 0: a prepared transaction */
-	char application[64];
-	int64_t age;   /* seconds */
-	size_t others; /* further transactions that are waited for */
-} FrontierBlocker;
-
 Frontier *frontier_new(uv_loop_t *loop, PgConn *conn, FrontierHandler fn, void *owner);
 void frontier_free(Frontier *f); /* before its connection is closed, or after */
 
@@ -40,6 +33,3 @@ int64_t frontier_oldest_after(const Frontier *f, int64_t after);
 
 /* Raises the log's floor to now, and learns the bound once every writer of before has ended. */
 void frontier_prune(Frontier *f);
-
-/* Who keeps the frontier from rising; false when nobody does. */
-bool frontier_blocker(const Frontier *f, FrontierBlocker *out);

@@ -262,11 +262,6 @@ void session_resume(Session *s, RosterEntry *entries, size_t n)
 	roster_claim(s->roster, session_on_claimed, s);
 }
 
-const Frontier *session_frontier(const Session *s)
-{
-	return s->frontier;
-}
-
 uint64_t session_sleeps(const Session *s)
 {
 	return s->sleeps;

@@ -40,7 +40,6 @@ void session_quiesce(Session *s, bool for_good);
  * must still be there. The locks of those that are gone are given back. */
 void session_resume(Session *s, RosterEntry *entries, size_t n);
 
-const Frontier *session_frontier(const Session *s);
 uint64_t session_sleeps(const Session *s); /* how often it fell asleep */
 /* Position of an entry: committed, -1 where it is not at work here. */
 int64_t session_position(const Session *s, size_t entry);
