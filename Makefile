@@ -2,7 +2,7 @@
 
 B       ?= build
 PREFIX  ?= /usr/local
-PKGS     = luajit libpq libuv zlib libcrypto
+PKGS     = luajit libpq libuv zlib libcrypto libedit
 CFLAGS  ?= -O2 -g
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
@@ -15,9 +15,10 @@ SRC     := $(sort $(wildcard runtime/*/*.c))
 OBJ      = $(SRC:%.c=$(B)/%.o)
 LIBOBJ   = $(filter-out $(B)/runtime/app/main.o,$(OBJ))
 PRELUDE := $(sort $(wildcard runtime/prelude/*.lua))
+SPECLUA := $(sort $(wildcard runtime/spec/*.lua))
 QUERIES := $(sort $(wildcard sql/queries/*.sql))
 MIGRATE := $(sort $(wildcard sql/[0-9]*.sql))
-GEN      = $(B)/prelude_data.inc $(B)/sql_queries.inc $(B)/sql_migrations.inc
+GEN      = $(B)/prelude_data.inc $(B)/spec_data.inc $(B)/sql_queries.inc $(B)/sql_migrations.inc
 
 .DEFAULT_GOAL = all
 .PHONY: help deps all check test lint format asan bench soak demo install clean meta
@@ -45,6 +46,10 @@ $(B)/%.o: %.c Makefile | $(GEN)
 $(B)/prelude_data.inc: runtime/tools/embed.lua $(PRELUDE)
 	@mkdir -p $(@D)
 	luajit runtime/tools/embed.lua $(PRELUDE) > $@
+
+$(B)/spec_data.inc: runtime/tools/embed.lua $(SPECLUA)
+	@mkdir -p $(@D)
+	luajit runtime/tools/embed.lua $(SPECLUA) > $@
 
 $(B)/sql_queries.inc: runtime/tools/sql2c.lua $(QUERIES)
 	@mkdir -p $(@D)

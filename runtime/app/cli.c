@@ -266,6 +266,15 @@ static int run_command(Cli *cli, int argc, char **argv)
 	return cli->command->run(cli, argc, argv);
 }
 
+/* A command may mean something else by that word: `state --version 12`. */
+static bool asks_for_version(const Cli *cli)
+{
+	const Option *own = cli->command != NULL ? cli->command->options : NULL;
+	const char *value;
+
+	return cli_flag(cli, "version") && options_find(own, "--version", &value) == NULL;
+}
+
 static int dispatch(Cli *cli, int argc, char **argv)
 {
 	int at = command_at(cli, argc, argv), n = argc - 1;
@@ -284,7 +293,7 @@ static int dispatch(Cli *cli, int argc, char **argv)
 	argv[n + 1] = NULL;
 	if (help)
 		return help_for(cli, n > 0 ? argv[1] : NULL);
-	if (cli_flag(cli, "version"))
+	if (asks_for_version(cli))
 		return cmd_version.run(cli, 0, NULL);
 	if (cli_flag(cli, "help") || name == NULL)
 		return name == NULL && !cli_flag(cli, "help") ? (show_help(cli), EXIT_USAGE)

@@ -8,57 +8,101 @@ static const Option options[] = {
 	{ 0 },
 };
 
-static void print_json(const LoadedScript *s)
+/* What was loaded; upcasters have no handler of their own. */
+typedef struct {
+	const LoadedScript *script;
+	const char *kind;
+	bool ok, trusted;
+} Checked;
+
+static Checked look_at(const LoadedScript *s)
+{
+	const Definition *def = s->handler ? s->handler->ops->definition(s->handler) : NULL;
+	Checked c = { s, "projection", s->err.kind == ERR_NONE, def != NULL && def->sql };
+
+	if (strncmp(s->path, "scripts/reducers/", 17) == 0)
+		c.kind = "reducer";
+	else if (strncmp(s->path, "scripts/upcasters/", 18) == 0)
+		c.kind = "upcaster";
+	return c;
+}
+
+static void print_json(const Checked *c)
 {
 	Buf out = { 0 };
 
 	buf_adds(&out, "{\"path\":");
-	json_add_string(&out, str_from(s->path));
-	buf_addf(&out, ",\"ok\":%s,\"error\":", s->handler ? "true" : "false");
-	if (s->handler == NULL)
-		json_add_string(&out, str_from(s->err.message));
-	else
+	json_add_string(&out, str_from(c->script->path));
+	buf_addf(&out, ",\"kind\":\"%s\",\"ok\":%s,\"error\":", c->kind, c->ok ? "true" : "false");
+	if (c->ok)
 		buf_adds(&out, "null");
+	else
+		json_add_string(&out, str_from(c->script->err.message));
 	buf_adds(&out, "}");
 	puts(out.s);
 	buf_free(&out);
 }
 
-static void print_plain(const LoadedScript *s)
+static void print_plain(const Checked *c)
 {
-	if (s->handler == NULL) {
-		fprintf(stderr, "%s\n", s->err.message);
+	if (!c->ok) {
+		fprintf(stderr, "%s\n", c->script->err.message);
 		return;
 	}
 	term_print(stdout, TERM_GREEN, "ok");
-	printf("  %s%s\n", s->path,
-		s->handler->ops->definition(s->handler)->sql
+	printf("  %-10s  %s%s\n", c->kind, c->script->path,
+		c->trusted
 			? "  (sql = true: trusted; replaying it is the script's own responsibility)"
 			: "");
+}
+
+/* An upcaster that does not load keeps every script from loading: it is told once. */
+static bool was_told(const LoadedScripts *upcasters, const LoadedScript *s)
+{
+	for (size_t i = 0; i < upcasters->n; i++) {
+		if (strcmp(upcasters->scripts[i].err.message, s->err.message) == 0)
+			return true;
+	}
+	return false;
+}
+
+static size_t show(Cli *cli, const LoadedScripts *list, const LoadedScripts *told)
+{
+	size_t bad = 0;
+
+	for (size_t i = 0; i < list->n; i++) {
+		Checked c = look_at(&list->scripts[i]);
+
+		bad += !c.ok;
+		if (cli_flag(cli, "json"))
+			print_json(&c);
+		else if (c.ok || !was_told(told, c.script))
+			print_plain(&c);
+	}
+	return bad;
 }
 
 static int run(Cli *cli, int argc, char **argv)
 {
 	LuaOptions lua = { .workspace = cli->workspace };
-	LoadedScripts loaded;
+	LoadedScripts loaded, upcasters = { 0 };
 	size_t bad = 0;
 	Err err;
+	bool ok;
 
 	(void)argv;
 	if (argc > 0)
 		return cli_usage(cli, "takes no words");
-	if (!loader_load(&lua, &loaded, &err))
-		return cli_fail(&err);
-	for (size_t i = 0; i < loaded.n; i++) {
-		bad += loaded.scripts[i].handler == NULL;
-		if (cli_flag(cli, "json"))
-			print_json(&loaded.scripts[i]);
-		else
-			print_plain(&loaded.scripts[i]);
+	ok = loader_load(&lua, &loaded, &err) && loader_upcasters(&lua, &upcasters, &err);
+	if (ok) {
+		bad = show(cli, &upcasters, &(LoadedScripts){ 0 }) + show(cli, &loaded, &upcasters);
+		if (!cli_flag(cli, "json"))
+			printf("%zu scripts, %zu with errors\n", loaded.n + upcasters.n, bad);
 	}
-	if (!cli_flag(cli, "json"))
-		printf("%zu scripts, %zu with errors\n", loaded.n, bad);
 	loader_free(&loaded);
+	loader_free(&upcasters);
+	if (!ok)
+		return cli_fail(&err);
 	return bad > 0 ? EXIT_FAILED : EXIT_OK;
 }
 

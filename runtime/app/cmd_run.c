@@ -6,7 +6,7 @@ static const Option options[] = {
 	{ "takeover-after", 0, "SECONDS", "10",
 		"replace another daemon that gave no sign of life for so long" },
 	{ "hang-after", 0, "SECONDS", "10",
-		"restart and park a script that is at one event for so long" },
+		"restart and park a script that computes at one event for so long" },
 	{ "slow-poll", 0, "MS", "1000",
 		"look at the log so often even if nobody rings (0: never)" },
 	{ "poll", 0, "MS", "0", "poll instead of using the doorbell (0: the doorbell)" },

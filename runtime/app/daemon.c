@@ -1,6 +1,6 @@
 #include "app/daemon.h"
 
-#include "app/loader.h"
+#include "app/lineup.h"
 #include "app/migrate.h"
 #include "app/watchdog.h"
 #include "base/clock.h"
@@ -30,8 +30,10 @@ typedef struct {
 
 	RosterEntry *entries;
 	size_t n;
-	LoadedScripts fresh; /* loaded, to be exchanged when the groups are quiet */
-	bool exchange;       /* … is what the quiet is for */
+	char stamp[40]; /* of the plan that the entries come from */
+	Lineup planned; /* to be exchanged when the groups are quiet */
+	bool exchange;  /* … is what the quiet is for */
+	bool replan;    /* other versions of projections are live or built by now */
 	uint64_t signature;
 	size_t broken; /* scripts that do not load */
 
@@ -62,60 +64,12 @@ static void stop(Daemon *d, int code)
 /* --- Scripts
  * ---------------------------------------------------------------------------------------- */
 
-static RosterEntry *entry_of(RosterEntry *entries, size_t n, const char *name)
-{
-	for (size_t i = 0; i < n; i++)
-		if (strcmp(entries[i].consumer.def->name, name) == 0)
-			return &entries[i];
-	return NULL;
-}
-
-static const char *name_of(const LoadedScript *s, char out[64])
-{
-	const char *base = strrchr(s->path, '/') ? strrchr(s->path, '/') + 1 : s->path;
-	size_t len = strcspn(base, ".");
-
-	len = len < 63 ? len : 63;
-	memcpy(out, base, len);
-	out[len] = '\0';
-	return out;
-}
-
 static void close_entry(RosterEntry *e)
 {
 	Handler *h = e->consumer.handler;
 
 	consumer_clear(&e->consumer);
 	h->ops->close(h);
-}
-
-/* What is at work for a file from now on: its new handler; the old one if the file is unchanged;
- * and the old one too if the new text does not load. */
-static bool adopt(Daemon *d, LoadedScript *s, RosterEntry *out)
-{
-	char name[64];
-	RosterEntry *old = entry_of(d->entries, d->n, name_of(s, name));
-
-	if (s->handler == NULL) {
-		d->broken++;
-		log_line(LOG_ERROR, NULL, "%s", s->err.message);
-		if (old != NULL)
-			log_line(LOG_WARN, name, "goes on as it was before the file changed");
-		if (old != NULL)
-			*out = *old;
-		return old != NULL;
-	}
-	if (old != NULL && strcmp(old->consumer.def->digest,
-				   s->handler->ops->definition(s->handler)->digest) == 0) {
-		*out = *old;
-		return true;
-	}
-	*out = (RosterEntry){ .owned = old != NULL && old->owned, .try_again = true };
-	consumer_init(&out->consumer, s->handler);
-	s->handler = NULL;
-	if (old != NULL)
-		log_line(LOG_INFO, name, "reloaded");
-	return true;
 }
 
 static bool keeps(const RosterEntry *entries, size_t n, const Handler *h)
@@ -126,58 +80,37 @@ static bool keeps(const RosterEntry *entries, size_t n, const Handler *h)
 	return false;
 }
 
-/* Exchanges the entries for what was loaded; the session, if there is one, is quiet. */
+/* Exchanges the entries for what was planned; the session, if there is one, is quiet. */
 static void exchange(Daemon *d)
 {
-	RosterEntry *entries = mem_calloc(d->fresh.n + 1, sizeof(*entries)), *old = d->entries;
-	size_t n = 0, nold = d->n;
+	RosterEntry *old = d->entries;
+	size_t nold = d->n;
 
-	d->broken = 0;
-	for (size_t i = 0; i < d->fresh.n; i++)
-		if (adopt(d, &d->fresh.scripts[i], &entries[n]))
-			n++;
-	d->entries = entries;
-	d->n = n;
+	d->entries = lineup_adopt(&d->planned, old, nold, d->replan, &d->n);
+	d->broken = d->planned.broken;
+	d->replan = false;
+	memcpy(d->stamp, d->planned.stamp, sizeof(d->stamp));
 	if (d->session != NULL)
-		session_resume(d->session, entries, n);
+		session_resume(d->session, d->entries, d->n, d->stamp);
 	for (size_t i = 0; i < nold; i++)
-		if (!keeps(entries, n, old[i].consumer.handler))
+		if (!keeps(d->entries, d->n, old[i].consumer.handler))
 			close_entry(&old[i]);
 	free(old);
-	loader_free(&d->fresh);
-}
-
-static bool changed(const Daemon *d)
-{
-	size_t loaded = 0;
-	char name[64];
-
-	for (size_t i = 0; i < d->fresh.n; i++) {
-		const LoadedScript *s = &d->fresh.scripts[i];
-		RosterEntry *e = entry_of(d->entries, d->n, name_of(s, name));
-
-		if (s->handler == NULL) {
-			loaded += e != NULL;
-			continue;
-		}
-		loaded++;
-		if (e == NULL || strcmp(e->consumer.def->digest,
-					 s->handler->ops->definition(s->handler)->digest) != 0)
-			return true;
-	}
-	return loaded != d->n;
+	lineup_free(&d->planned);
 }
 
 /* A file that does not load is told about once, and leaves a note for `status`. */
-static void tell_broken(Daemon *d)
+static void tell_broken(Daemon *d, const LoadedScripts *scripts)
 {
 	Err err;
 	PgDb *db = NULL;
 	char name[64];
 
-	for (size_t i = 0; i < d->fresh.n; i++) {
-		const LoadedScript *s = &d->fresh.scripts[i];
-		const char *params[] = { name_of(s, name), s->handler ? "" : s->err.message };
+	for (size_t i = 0; i < scripts->n; i++) {
+		const LoadedScript *s = &scripts->scripts[i];
+		const char *params[] = { name, s->handler ? "" : s->err.message };
+
+		lineup_name(s->path, name);
 
 		if (s->handler == NULL)
 			log_line(LOG_ERROR, NULL, "%s", s->err.message);
@@ -189,23 +122,38 @@ static void tell_broken(Daemon *d)
 	pg_db_close(db);
 }
 
+/* Loads the files and plans what is to run: `fresh` where the files have changed. */
+static bool plan(Daemon *d, bool fresh, bool tell, Err *err)
+{
+	LoadedScripts scripts;
+	bool ok = loader_load(&d->lua, &scripts, err) || d->options->only != NULL;
+
+	if (ok && tell)
+		tell_broken(d, &scripts);
+	ok = ok &&
+	     lineup_plan(&d->target, &d->lua, &scripts, fresh, d->options->only, &d->planned, err);
+	loader_free(&scripts);
+	return ok;
+}
+
 static void on_reload(uv_timer_t *t)
 {
 	Daemon *d = t->data;
 	uint64_t signature = loader_signature(d->cli->workspace);
+	bool saved = signature != d->signature;
 	Err err;
 
-	if (signature == d->signature || d->exchange || d->session == NULL || d->stopping)
+	if ((!saved && !d->replan) || d->exchange || d->session == NULL || d->stopping)
 		return;
-	d->signature = signature;
-	if (!loader_load(&d->lua, &d->fresh, &err)) {
+	if (!plan(d, saved || d->stamp[0] == '\0', saved, &err)) {
 		log_line(LOG_ERROR, NULL, "%s", err.message);
-		loader_free(&d->fresh);
+		d->signature = err_is_retryable(&err) ? d->signature : signature;
 		return;
 	}
-	tell_broken(d);
-	if (!changed(d)) {
-		loader_free(&d->fresh);
+	d->signature = signature;
+	if (!d->replan && !lineup_differs(&d->planned, d->entries, d->n)) {
+		memcpy(d->stamp, d->planned.stamp, sizeof(d->stamp));
+		lineup_free(&d->planned);
 		return;
 	}
 	d->exchange = true;
@@ -275,6 +223,10 @@ static void on_session(void *owner, SessionEvent ev, const Err *err)
 			session_quiesce(d->session, true);
 		}
 		break;
+	case SESSION_STALE:
+		d->replan = true;
+		uv_timer_start(&d->reload, on_reload, 20, RELOAD_MS);
+		break;
 	case SESSION_QUIET:
 		if (d->stopping) {
 			stop(d, d->code);
@@ -297,8 +249,8 @@ static void open_session(Daemon *d)
 		.fast_poll_ms = d->options->fast_poll_ms,
 		.linger_ms = d->options->linger_ms };
 
-	d->session = session_open(&d->loop, &d->target, &options, d->entries, d->n, &d->progress,
-		on_report, on_session, d);
+	d->session = session_open(&d->loop, &d->target, &options, d->entries, d->n, d->stamp,
+		&d->progress, on_report, on_session, d);
 }
 
 /* --- Signals
@@ -329,7 +281,7 @@ static void on_status(uv_signal_t *s, int signum)
 	for (size_t i = 0; d->session != NULL && i < d->n; i++) {
 		const RosterEntry *e = &d->entries[i];
 
-		log_line(LOG_INFO, e->consumer.def->name,
+		log_line(LOG_INFO, e->consumer.name,
 			"%s, position %" PRId64 ", %" PRIu64 " events handled, %" PRIu64 " refused",
 			e->runs    ? "running"
 			: e->owned ? "parked"
@@ -390,7 +342,7 @@ static void tear_down(Daemon *d)
 	for (size_t i = 0; i < d->n; i++)
 		close_entry(&d->entries[i]);
 	free(d->entries);
-	loader_free(&d->fresh);
+	lineup_free(&d->planned);
 }
 
 static int work(void *owner, const Quarantine *q, int fd)
@@ -411,7 +363,7 @@ static int work(void *owner, const Quarantine *q, int fd)
 	watch_signal(d, &d->sigterm, on_stop, SIGTERM);
 	watch_signal(d, &d->sigusr1, on_status, SIGUSR1);
 	d->signature = loader_signature(d->cli->workspace);
-	if (!loader_load(&d->lua, &d->fresh, &err)) {
+	if (!plan(d, true, false, &err)) {
 		tear_down(d);
 		return cli_fail(&err);
 	}

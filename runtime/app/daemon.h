@@ -6,10 +6,12 @@
 typedef struct {
 	bool until_caught_up; /* ends when everything that was in the log at the start is committed
 			       */
+	const char *
+		only; /* nothing but this projection, also where it has no file; NULL: everything */
 	bool supervise; /* work in a child process that is restarted when it crashes or hangs */
 	bool quiet;     /* only warnings and errors */
 	double takeover_after; /* seconds */
-	double hang_after;     /* seconds at one event before the watchdog strikes */
+	double hang_after; /* seconds of processor time at one event before the watchdog strikes */
 	unsigned slow_poll_ms; /* 0: none */
 	unsigned fast_poll_ms; /* 0: the bell */
 	unsigned linger_ms;    /* awake so long after the last commit */

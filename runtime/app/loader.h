@@ -11,15 +11,26 @@ typedef struct {
 } LoadedScript;
 
 typedef struct {
-	LoadedScript *scripts; /* in the order of their paths */
+	LoadedScript *scripts; /* projections, then reducers, each in the order of their paths */
 	size_t n;
 } LoadedScripts;
 
-/* Loads every definition in the folder. False only where there is no workspace; scripts that do not
- * load are in the list with their reason. Two files cannot define one name: names are file names.
- */
+/* Loads every projection and reducer. False only where there is no workspace; scripts that do not
+ * load are in the list with their reason. No two have one name: the second does not load. */
 bool loader_load(const LuaOptions *options, LoadedScripts *out, Err *err);
 void loader_free(LoadedScripts *l); /* closes the handlers that are still in it */
+
+/* Every upcaster by itself: no handlers; err.kind is ERR_NONE where one loads. */
+bool loader_upcasters(const LuaOptions *options, LoadedScripts *out, Err *err);
+
+/* One script, by its name ("device_summary") or its file ("projections/device_summary.lua"). NULL,
+ * with the nearest name, where there is none. */
+Handler *loader_open(const LuaOptions *options, const char *script, Err *err);
+
+/* The reducer of an aggregate type: `name` where it is given, otherwise the only one, or of several
+ * the one that is named like the type. */
+Handler *loader_reducer(
+	const LuaOptions *options, const char *aggregate_type, const char *name, Err *err);
 
 /* A number that changes whenever a file that scripts are made of was saved, added or removed. */
 uint64_t loader_signature(const char *workspace);

@@ -191,6 +191,13 @@ static void draw_bar(const Progress *p, int64_t done)
 	fputc(' ', p->out);
 }
 
+static void print_left(const Progress *p, double seconds)
+{
+	int64_t left = (int64_t)seconds;
+
+	fprintf(p->out, ", %d:%02d left", (int)(left / 60), (int)(left % 60));
+}
+
 void progress_show(Progress *p, int64_t done, int64_t count)
 {
 	int64_t now = term_now_us();
@@ -209,6 +216,8 @@ void progress_show(Progress *p, int64_t done, int64_t count)
 	fprintf(p->out, "%s %s", term_count(count, text), p->unit);
 	fprintf(p->out, ", %s/s",
 		term_count((int64_t)((double)count / (seconds > 0 ? seconds : 1)), text));
+	if (p->total > done && count > 0)
+		print_left(p, (double)(p->total - done) * seconds / (double)count);
 	if (!p->bar)
 		fputc('\n', p->out);
 	p->drawn = p->bar;

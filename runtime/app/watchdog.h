@@ -5,19 +5,20 @@
 #include <stdbool.h>
 
 /* What hangs in spite of every budget costs the process: the work runs in a child of a small
- * supervisor, and a thread in it watches how long a script has been at one event. When that is too
- * long it tells the supervisor which, and ends the process; the next child leaves that script
- * parked. */
+ * supervisor, and a thread in it watches how much processor time a script has used at one event.
+ * When that is too much it tells the supervisor which, and ends the process; the next child leaves
+ * that script parked. */
 typedef struct {
-	char script[64]; /* "": none */
+	char script[80]; /* "": none */
 	int64_t event_id;
 	double seconds;
 } Quarantine;
 
 enum { WATCHDOG_EXIT = 86 };
 
-/* Starts the thread. Ends the process with WATCHDOG_EXIT, after writing a Quarantine to `fd` (-1:
- * nowhere). Both must outlive the process. */
+/* To be called by the thread that scripts run on; starts another. Ends the process with
+ * WATCHDOG_EXIT, after writing a Quarantine to `fd` (-1: nowhere). Both must outlive the process.
+ */
 bool watchdog_start(const GroupProgress *who, const HandlerProgress *what, double limit_s, int fd);
 
 /* Runs `child` in a process of its own and waits. Signals that ask to stop are passed on. Where the

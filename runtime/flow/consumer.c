@@ -5,9 +5,10 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-void consumer_init(Consumer *c, Handler *handler)
+void consumer_init(Consumer *c, Handler *handler, const char *name)
 {
 	*c = (Consumer){ .handler = handler, .def = handler->ops->definition(handler) };
+	c->name = mem_strdup(name ? name : c->def->name);
 	c->solo = c->def->sql;
 }
 
@@ -20,6 +21,8 @@ static void stmt_clear(PgStmt *s)
 
 void consumer_clear(Consumer *c)
 {
+	free((char *)c->name);
+	c->name = NULL;
 	stmt_clear(&c->load);
 	stmt_clear(&c->upsert);
 	stmt_clear(&c->remove);
@@ -38,9 +41,9 @@ static void stmt_set(PgStmt *s, const char *name, const char *verb, const char *
 
 void consumer_set_statements(Consumer *c, const char *load, const char *upsert, const char *remove)
 {
-	stmt_set(&c->load, c->def->name, "load", load);
-	stmt_set(&c->upsert, c->def->name, "upsert", upsert);
-	stmt_set(&c->remove, c->def->name, "delete", remove);
+	stmt_set(&c->load, c->name, "load", load);
+	stmt_set(&c->upsert, c->name, "upsert", upsert);
+	stmt_set(&c->remove, c->name, "delete", remove);
 }
 
 static void add_member(Buf *b, const char *name, Str value)

@@ -6,6 +6,8 @@
 /* A script at work: its handler, its statements, and what is remembered of its failures from one
  * group to the next. Plain data of the session; a group borrows it. */
 typedef struct {
+	const char
+		*name; /* owned: the script's, or "device_summary:next" for a version being built */
 	Handler *handler;
 	const Definition *def;
 	PgStmt load, upsert, remove; /* names and texts are owned; NULL for sql = true */
@@ -27,7 +29,7 @@ typedef struct {
 	uint64_t refused; /* dead letters since then */
 } Consumer;
 
-void consumer_init(Consumer *c, Handler *handler);
+void consumer_init(Consumer *c, Handler *handler, const char *name); /* NULL: the script's name */
 void consumer_clear(Consumer *c); /* frees what it owns, not the handler */
 
 /* Takes over the texts of a projection's statements. */

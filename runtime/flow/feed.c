@@ -1,5 +1,7 @@
 #include "flow/feed.h"
 
+#include "flow/type_filter.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -18,8 +20,7 @@ struct Feed {
 	PgConn *conn;
 	FeedHandler fn;
 	void *owner;
-	bool filtered;
-	Buf exact, like; /* text[] literals */
+	TypeFilter types;
 	Plan plan;
 	bool large; /* the next page starts with a large document */
 
@@ -32,45 +33,6 @@ struct Feed {
 	size_t first, filled;
 	bool held; /* the first is the one that is handled */
 };
-
-/* --- The filter ---------------------------------------------------------------------------------
- */
-
-/* Appends an element to a text[] literal; glob characters become LIKE's. */
-static void add_element(Buf *array, Str type, bool glob)
-{
-	buf_adds(array, array->len ? ",\"" : "{\"");
-	for (size_t i = 0; i < type.len; i++) {
-		char c = type.s[i];
-
-		if (glob && c == '*') {
-			buf_addc(array, '%');
-			continue;
-		}
-		if (glob && (c == '%' || c == '_' || c == '\\'))
-			buf_adds(array, "\\\\");
-		if (c == '"' || c == '\\')
-			buf_addc(array, '\\');
-		buf_addc(array, c);
-	}
-	buf_addc(array, '"');
-}
-
-static void add_types(Feed *f, const Definition *def)
-{
-	for (size_t i = 0; i < def->ntypes; i++) {
-		bool glob = memchr(def->types[i].s, '*', def->types[i].len) != NULL;
-
-		if (str_eq(def->types[i], STR("*")))
-			f->filtered = false;
-		add_element(glob ? &f->like : &f->exact, def->types[i], glob);
-	}
-}
-
-static void close_array(Buf *array)
-{
-	buf_adds(array, array->len ? "}" : "{}");
-}
 
 /* --- Asking -------------------------------------------------------------------------------------
  */
@@ -102,7 +64,7 @@ static void format_time(char *out, size_t size, int64_t us)
 void feed_ask(Feed *f, int64_t upto, int64_t oldest_us)
 {
 	char from[24], to[24], oldest[48], rows[24];
-	const char *params[] = { from, to, oldest, rows, f->exact.s, f->like.s };
+	const char *params[] = { from, to, oldest, rows, f->types.exact.s, f->types.like.s };
 	SqlId id = SQL_EVENTS_PAGE;
 	int64_t after = f->reached;
 	int n = 4;
@@ -115,7 +77,7 @@ void feed_ask(Feed *f, int64_t upto, int64_t oldest_us)
 		f->rows = f->rows < LARGE_ROWS ? f->rows : LARGE_ROWS;
 		params[4] = LARGE_BYTES;
 		n = 5;
-	} else if (f->filtered) {
+	} else if (!f->types.all) {
 		bool far = upto - after > SCAN_IDS;
 
 		id = f->plan == PLAN_SPARSE && far ? SQL_EVENTS_PAGE_SPARSE : SQL_EVENTS_PAGE_TYPES;
@@ -154,7 +116,7 @@ static void learn(Feed *f, const FeedPage *p)
 
 	if (p->page.count > 0 && !f->large)
 		f->row_bytes = p->page.bytes / p->page.count + 1;
-	if (f->filtered && scanned > 0)
+	if (!f->types.all && scanned > 0)
 		f->plan =
 			(int64_t)p->page.count * SPARSE_RATIO < scanned ? PLAN_SPARSE : PLAN_TYPES;
 }
@@ -230,12 +192,11 @@ Feed *feed_new(PgConn *conn, const Definition *const *defs, size_t n, FeedHandle
 	f->conn = conn;
 	f->fn = fn;
 	f->owner = owner;
-	f->filtered = true;
 	f->plan = PLAN_TYPES;
 	for (size_t i = 0; i < n; i++)
-		add_types(f, defs[i]);
-	close_array(&f->exact);
-	close_array(&f->like);
+		for (size_t k = 0; k < defs[i]->ntypes; k++)
+			type_filter_add(&f->types, defs[i]->types[k]);
+	type_filter_close(&f->types);
 	return f;
 }
 
@@ -245,7 +206,6 @@ void feed_free(Feed *f)
 		return;
 	for (size_t i = 0; i < PAGES; i++)
 		event_page_free(&f->pages[i].page);
-	buf_free(&f->exact);
-	buf_free(&f->like);
+	type_filter_free(&f->types);
 	free(f);
 }

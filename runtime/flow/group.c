@@ -74,6 +74,7 @@ void group_reset(Group *g)
 	for (size_t i = 0; i < g->n; i++)
 		consumer_forget(g->members[i]);
 	feed_restart(g->feed, g->claim.position);
+	deliveries_clear(g->given);
 	event_page_clear(&g->letters);
 	g->retried = -1;
 	g->retrying = false;
@@ -252,6 +253,7 @@ Group *group_open(uv_loop_t *loop, const PgTarget *target, const Frontier *front
 	g->feed = feed_new(g->reader, defs, n, on_feed, g);
 	feed_restart(g->feed, claim.position);
 	g->sink = sink_new(g->writer, members, n, group_on_commit, g);
+	g->given = deliveries_new(members, n);
 	free(defs);
 	return g;
 }
@@ -273,6 +275,7 @@ void group_close(Group *g)
 	uv_close((uv_handle_t *)g->idle, free_handle);
 	feed_free(g->feed);
 	sink_free(g->sink);
+	deliveries_free(g->given);
 	event_page_free(&g->letters);
 	free(g->load);
 	free(g->due);

@@ -26,7 +26,7 @@ void group_commit(Group *g)
 	for (size_t i = 0; i < g->n; i++)
 		g->sent_leave = g->sent_leave || g->members[i]->stopping;
 	g->uncommitted = 0;
-	sink_commit(g->sink, g->claim, g->handled, letters_done(g, &done), g->retried);
+	sink_commit(g->sink, g->claim, g->handled, g->given, letters_done(g, &done), g->retried);
 	if (g->retried >= 0) {
 		event_page_clear(&g->letters);
 		g->retried = -1;

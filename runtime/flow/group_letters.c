@@ -48,7 +48,7 @@ static void free_keys(Group *g, Consumer *c)
 	const char *params[] = { names, "f" };
 
 	g->retrying = true;
-	snprintf(names, sizeof(names), "{%s}", c->def->name);
+	snprintf(names, sizeof(names), "{%s}", c->name);
 	c->handler->ops->set_parked(c->handler, (Str){ NULL, 0 }, false);
 	pg_conn_run(g->reader, SQL_DEAD_LETTERS_KEYS, 2, params, on_keys, g);
 }
@@ -67,7 +67,7 @@ bool group_begin_retry(Group *g)
 	group_run_on(g, false);
 	if (!g->retrying)
 		free_keys(g, g->members[i]);
-	params[0] = g->members[i]->def->name;
+	params[0] = g->members[i]->name;
 	pg_conn_run_binary(g->reader, SQL_EVENTS_DEAD, 1, params, on_letters, g);
 	pg_conn_sync(g->reader, NULL, NULL);
 	return true;

@@ -41,6 +41,9 @@ static void passed(Group *g, size_t at)
 {
 	if (at == g->at)
 		return;
+	/* A letter's event was counted when it came; the one that stops a member comes again. */
+	if (g->retried < 0 && !g->members[g->member]->stopping)
+		deliveries_add(g->given, g->member, g->at, at);
 	if (g->member == 0 || g->retried >= 0)
 		g->uncommitted += at - g->at;
 	g->members[g->member]->events += at - g->at;
@@ -151,7 +154,7 @@ static RunResult run_member(Group *g, Consumer *c, Err *err)
 		passed(g, at + 1);
 		return RUN_DONE;
 	}
-	atomic_store(&g->progress->script, c->def->name);
+	atomic_store(&g->progress->script, c->name);
 	result = c->handler->ops->run(
 		c->handler, g->page, &at, bound(g, c), id <= c->careful_upto, err);
 	atomic_store(&g->progress->script, NULL);
@@ -223,6 +226,8 @@ static void on_load(void *owner, PgRows *rows, const Err *err)
 void group_begin_page(Group *g, EventSlice page)
 {
 	g->page = page;
+	if (g->retried < 0)
+		deliveries_page(g->given, page);
 	g->member = g->retried >= 0 ? (size_t)g->retried : 0;
 	g->at = 0;
 	g->loads = 0;
@@ -232,7 +237,7 @@ void group_begin_page(Group *g, EventSlice page)
 		Consumer *c = g->members[i];
 		Str missing = { NULL, 0 };
 
-		atomic_store(&g->progress->script, c->def->name);
+		atomic_store(&g->progress->script, c->name);
 		c->handler->ops->need(c->handler, page, 0, page.count, &missing);
 		atomic_store(&g->progress->script, NULL);
 		if (missing.len == 0 || c->load.text == NULL)

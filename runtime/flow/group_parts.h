@@ -30,6 +30,7 @@ struct Group {
 	const Frontier *frontier;
 	Feed *feed;
 	Sink *sink;
+	Deliveries *given; /* to the members, since the last commit was sent */
 	GroupClaim claim;
 	Consumer *const *members;
 	size_t n;

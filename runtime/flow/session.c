@@ -57,12 +57,14 @@ static void on_tries(uv_timer_t *t)
 		roster_try(s->roster, s->options.takeover_after, on_gained, s);
 }
 
-static void on_beaten(void *owner, bool stale, bool letters)
+static void on_beaten(void *owner, bool stale, bool letters, bool replan)
 {
 	Session *s = owner;
 
 	if (s->state != RUNNING)
 		return;
+	if (replan)
+		session_tell_stale(s);
 	if (stale) {
 		session_regroup(s, 0);
 		return;
@@ -106,8 +108,8 @@ static void begin(Session *s)
 	s->frontier = frontier_new(s->loop, s->control, session_on_frontier, s);
 	s->bell = bell_new(s->bell_conn, s->control, session_on_released, s);
 	s->upkeep = upkeep_new(s->upkeep_conn, on_upkeep, s);
-	s->roster =
-		roster_new(s->control, s->options.daemon, s->entries, s->n, s->report, s->owner);
+	s->roster = roster_new(
+		s->control, s->options.daemon, s->entries, s->n, s->stamp, s->report, s->owner);
 	pg_conn_run(s->control, SQL_LISTEN, 0, NULL, NULL, NULL);
 	pg_conn_sync(s->control, NULL, NULL);
 	uv_timer_start(s->beat, on_heartbeat, HEARTBEAT_MS, HEARTBEAT_MS);
@@ -185,8 +187,8 @@ static void on_conn(PgConn *conn, void *owner, PgEvent ev, int pid, const Err *e
 }
 
 Session *session_open(uv_loop_t *loop, const PgTarget *target, const SessionOptions *options,
-	RosterEntry *entries, size_t n, GroupProgress *progress, RosterReport report,
-	SessionHandler fn, void *owner)
+	RosterEntry *entries, size_t n, const char *stamp, GroupProgress *progress,
+	RosterReport report, SessionHandler fn, void *owner)
 {
 	Session *s = mem_calloc(1, sizeof(*s));
 
@@ -195,6 +197,7 @@ Session *session_open(uv_loop_t *loop, const PgTarget *target, const SessionOpti
 		.options = *options,
 		.entries = entries,
 		.n = n,
+		.stamp = stamp,
 		.progress = progress,
 		.report = report,
 		.fn = fn,
@@ -203,6 +206,7 @@ Session *session_open(uv_loop_t *loop, const PgTarget *target, const SessionOpti
 	s->beat = timer_new(s);
 	s->tries = timer_new(s);
 	s->later = timer_new(s);
+	s->promoter = promoter_new(loop, target, report, session_on_promoter, s);
 	s->control = pg_conn_open(loop, target, on_conn, s);
 	s->bell_conn = pg_conn_open(loop, target, on_conn, s);
 	s->upkeep_conn = pg_conn_open(loop, target, on_conn, s);
@@ -225,6 +229,7 @@ void session_close(Session *s)
 	if (s == NULL)
 		return;
 	session_close_teams(s);
+	promoter_free(s->promoter);
 	pg_conn_close(s->upkeep_conn);
 	pg_conn_close(s->bell_conn);
 	pg_conn_close(s->control);
@@ -250,14 +255,18 @@ void session_quiesce(Session *s, bool for_good)
 		session_regroup(s, 0);
 }
 
-void session_resume(Session *s, RosterEntry *entries, size_t n)
+void session_resume(Session *s, RosterEntry *entries, size_t n, const char *stamp)
 {
 	assert(s->state == QUIET);
+	promoter_watch(s->promoter, NULL, 0);
 	roster_release(s->roster, entries, n);
-	roster_free(s->roster);
+	roster_retire(s->roster);
 	s->entries = entries;
+	s->stamp = stamp;
+	s->stale = false;
 	s->n = n;
-	s->roster = roster_new(s->control, s->options.daemon, entries, n, s->report, s->owner);
+	s->roster =
+		roster_new(s->control, s->options.daemon, entries, n, stamp, s->report, s->owner);
 	s->state = CLAIMING;
 	roster_claim(s->roster, session_on_claimed, s);
 }

@@ -22,14 +22,18 @@ typedef enum {
 			      told once */
 	SESSION_QUIET, /* as session_quiesce() asked: no group is at work, entries may be exchanged
 			*/
+	SESSION_STALE, /* other versions of projections are live or built than the entries say: plan
+			  anew, quiesce, resume */
 	SESSION_LOST,  /* over: err says why; retry if err_is_retryable() */
 } SessionEvent;
 
 typedef void (*SessionHandler)(void *owner, SessionEvent ev, const Err *err);
 
+/* `stamp` belongs to the plan that the entries come from (plan_stamp(), see
+ * sql/0013_plans.sql). */
 Session *session_open(uv_loop_t *loop, const PgTarget *target, const SessionOptions *options,
-	RosterEntry *entries, size_t n, GroupProgress *progress, RosterReport report,
-	SessionHandler fn, void *owner);
+	RosterEntry *entries, size_t n, const char *stamp, GroupProgress *progress,
+	RosterReport report, SessionHandler fn, void *owner);
 /* Not from within its handlers. What was not committed is given back. */
 void session_close(Session *s);
 
@@ -38,7 +42,7 @@ void session_close(Session *s);
 void session_quiesce(Session *s, bool for_good);
 /* Goes on with these entries: `owned` has to be as it was in the old ones of the same name, which
  * must still be there. The locks of those that are gone are given back. */
-void session_resume(Session *s, RosterEntry *entries, size_t n);
+void session_resume(Session *s, RosterEntry *entries, size_t n, const char *stamp);
 
 uint64_t session_sleeps(const Session *s); /* how often it fell asleep */
 /* Position of an entry: committed, -1 where it is not at work here. */

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "flow/bell.h"
+#include "flow/promoter.h"
 #include "flow/session.h"
 #include "flow/upkeep.h"
 
@@ -39,6 +40,8 @@ struct Session {
 	Bell *bell;
 	Roster *roster;
 	Upkeep *upkeep;
+	Promoter *promoter;
+	const char *stamp;
 	Team *teams;
 	size_t nteams;
 	uv_timer_t *poll, *beat, *tries,
@@ -46,6 +49,7 @@ struct Session {
 
 	bool quiesce;  /* somebody waits for SESSION_QUIET … */
 	bool for_good; /* … and will not go on */
+	bool stale;    /* SESSION_STALE was told: what is at work is not what should be */
 	bool observed; /* the frontier is known: as the last observation found it */
 	bool at_rest;
 	int64_t settled;
@@ -62,6 +66,8 @@ bool session_is_idle(const Session *s); /* every group has committed all that is
 void session_regroup(Session *s, unsigned delay_ms);
 void session_on_claimed(void *owner, const Err *err);
 void session_tell_caught_up(Session *s);
+void session_on_promoter(void *owner, PromoterEvent ev);
+void session_tell_stale(Session *s);
 
 void session_wake(Session *s);
 void session_consider_sleep(Session *s, bool at_rest);

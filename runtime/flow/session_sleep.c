@@ -81,7 +81,7 @@ static bool ahead_of_log(const Session *s, Err *err)
 			continue;
 		err_set(err, ERR_DATA,
 			"%s: it stands at event %" PRId64 ", and the log ends at %" PRId64,
-			s->teams[i].members[0]->def->name, position, frontier_head(s->frontier));
+			s->teams[i].members[0]->name, position, frontier_head(s->frontier));
 		err_hint(err, "the log was restored or exchanged: `moonwake rebuild` fills its "
 			      "table again");
 		return true;

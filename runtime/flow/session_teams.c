@@ -1,6 +1,7 @@
 #include "flow/session_parts.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 
 #include <stdlib.h>
 
@@ -76,11 +77,15 @@ void session_on_claimed(void *owner, const Err *err)
 		session_regroup(s, RETRY_MS);
 		return;
 	}
-	if (err != NULL) {
+	if (err != NULL && err->kind != ERR_STALE) {
 		session_lose(s, err);
 		return;
 	}
 	s->state = RUNNING;
+	if (err != NULL) { /* with no group at work, until the entries are exchanged */
+		session_tell_stale(s);
+		return;
+	}
 	for (size_t i = 0; i < s->n; i++)
 		if (s->entries[i].owned && s->entries[i].runs)
 			add_to_team(s, i);
@@ -89,6 +94,7 @@ void session_on_claimed(void *owner, const Err *err)
 			s->entries[s->teams[i].entries[0]].claim, s->teams[i].members,
 			s->teams[i].n, s->progress, on_group, s);
 	s->fn(s->owner, SESSION_RUNNING, NULL);
+	promoter_watch(s->promoter, s->entries, s->n);
 	session_wake(s);
 	if (s->quiesce)
 		session_regroup(s, 0);
@@ -160,15 +166,44 @@ static void gather(Session *s)
 		group_pause(s->teams[i].group, settled);
 }
 
+void session_tell_stale(Session *s)
+{
+	s->stale = true;
+	s->fn(s->owner, SESSION_STALE, NULL);
+	if (s->quiesce && s->nteams == 0)
+		session_regroup(s, 0);
+}
+
+void session_on_promoter(void *owner, PromoterEvent ev)
+{
+	Session *s = owner;
+
+	if (s->state == LOST)
+		return;
+	if (ev == PROMOTER_PROMOTED)
+		session_tell_stale(s);
+	else
+		session_tell_caught_up(s);
+}
+
 void session_tell_caught_up(Session *s)
 {
-	if (s->told || !s->observed || s->state != RUNNING || roster_wants(s->roster))
+	if (s->told || s->stale || !s->observed || s->state != RUNNING || roster_wants(s->roster) ||
+		promoter_pending(s->promoter))
 		return;
 	for (size_t i = 0; i < s->nteams; i++)
 		if (group_claim(s->teams[i].group).position < s->start_head)
 			return;
 	s->told = true;
 	s->fn(s->owner, SESSION_CAUGHT_UP, NULL);
+}
+
+static bool has_next(const Session *s, const Team *t)
+{
+	for (size_t i = 0; i < t->n; i++)
+		if (s->entries[t->entries[i]].next)
+			return true;
+	return false;
 }
 
 static void on_group(Group *g, void *owner, GroupEvent ev, const Err *err)
@@ -180,6 +215,8 @@ static void on_group(Group *g, void *owner, GroupEvent ev, const Err *err)
 		return;
 	switch (ev) {
 	case GROUP_MOVED:
+		if (has_next(s, t))
+			FAULT("build.page");
 		s->moved_ns = clock_monotonic_ns();
 		frontier_look(s->frontier);
 		gather(s);
@@ -199,12 +236,12 @@ static void on_group(Group *g, void *owner, GroupEvent ev, const Err *err)
 		t->over = true;
 		for (size_t i = 0; i < t->n; i++)
 			if (t->members[i]->stop_err.kind != ERR_NONE) {
-				s->report(s->owner, t->members[i]->def->name, true,
+				s->report(s->owner, t->members[i]->name, true,
 					t->members[i]->stop_err.message);
 				err_clear(&t->members[i]->stop_err);
 			}
 		if (err != NULL && err->kind != ERR_STALE)
-			s->report(s->owner, t->members[0]->def->name, true, err->message);
+			s->report(s->owner, t->members[0]->name, true, err->message);
 		session_regroup(s, err != NULL && err->kind != ERR_STALE ? RETRY_MS : 0);
 		break;
 	case GROUP_LOST:

@@ -91,6 +91,16 @@ static void send_script_sql(Sink *s, int member, const ScriptSql *sql)
 	free(params);
 }
 
+static void send_snapshots(Sink *s, int member, Str snapshots)
+{
+	const Definition *def = s->members[member]->def;
+	char version[16];
+	const char *params[] = { def->name, version, def->digest, snapshots.s };
+
+	snprintf(version, sizeof(version), "%d", def->version);
+	pg_conn_run(s->conn, SQL_SNAPSHOTS_ADD, 4, params, on_part, &s->parts[member]);
+}
+
 static void send_effects(Sink *s, int member, const Effects *fx)
 {
 	Consumer *c = s->members[member];
@@ -103,6 +113,8 @@ static void send_effects(Sink *s, int member, const Effects *fx)
 			s->conn, &c->upsert, 1, &fx->upserts.s, false, on_part, &s->parts[member]);
 	for (size_t i = 0; i < fx->nsql; i++)
 		send_script_sql(s, member, &fx->sql[i]);
+	if (fx->snapshots.len > 0)
+		send_snapshots(s, member, fx->snapshots);
 	for (size_t i = 0; i < fx->ndead; i++)
 		consumer_add_letter(c, fx->dead[i].event_id, fx->dead[i].key, fx->dead[i].error,
 			fx->dead[i].trace, fx->dead[i].parked);
@@ -112,7 +124,7 @@ static void send_letters(Sink *s, int member)
 {
 	Consumer *c = s->members[member];
 	Buf array = { 0 };
-	const char *params[] = { c->def->name, NULL };
+	const char *params[] = { c->name, NULL };
 
 	if (c->letters.len == 0)
 		return;
@@ -127,7 +139,7 @@ static void send_leave(Sink *s, int member, int64_t group_id)
 {
 	Consumer *c = s->members[member];
 	char group[24], position[24], event[24];
-	const char *params[] = { c->def->name, group, position, "parked", c->stop_err.message,
+	const char *params[] = { c->name, group, position, "parked", c->stop_err.message,
 		c->stop_err.trace[0] ? c->stop_err.trace : NULL, event };
 
 	snprintf(group, sizeof(group), "%" PRId64, group_id);
@@ -143,13 +155,15 @@ static void begin(Sink *s)
 	whole(s, SQL_BEGIN, 0, NULL);
 }
 
-void sink_commit(Sink *s, GroupClaim claim, int64_t to, const char *done, int retried)
+void sink_commit(
+	Sink *s, GroupClaim claim, int64_t to, Deliveries *given, const char *done, int retried)
 {
 	if (!s->open)
 		begin(s);
 	err_clear(&s->collect_err);
 	s->committing = true;
 	advance(s, &claim, claim.position, to);
+	deliveries_send(given, s->conn, on_whole, s);
 	for (size_t i = 0; i < s->n; i++) {
 		Consumer *c = s->members[i];
 		Effects fx = { 0 };
@@ -162,7 +176,7 @@ void sink_commit(Sink *s, GroupClaim claim, int64_t to, const char *done, int re
 		send_letters(s, (int)i);
 		if (done != NULL &&
 			retried == (int)i) { /* those without a new letter are through */
-			const char *params[] = { c->def->name, done };
+			const char *params[] = { c->name, done };
 
 			pg_conn_run(
 				s->conn, SQL_DEAD_LETTERS_DONE, 2, params, on_part, &s->parts[i]);

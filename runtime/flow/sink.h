@@ -1,6 +1,6 @@
 #pragma once
 
-#include "flow/consumer.h"
+#include "flow/deliveries.h"
 
 /* Where a group stands: the row that fences its transactions. */
 typedef struct {
@@ -9,8 +9,8 @@ typedef struct {
 } GroupClaim;
 
 /* One transaction of a group, sent as one pipeline: BEGIN, advance_cursor() first (it raises MW001
- * where the group is no longer ours), then every member's states, statements and dead letters,
- * COMMIT. */
+ * where the group is no longer ours), then what the members were given, every member's states,
+ * statements and dead letters, COMMIT. */
 typedef struct Sink Sink;
 
 /* `culprit` is the index of the member whose statement was refused; -1: none in particular. */
@@ -21,9 +21,11 @@ typedef void (*SinkAnswer)(void *owner, Str rows, const Err *err);
 Sink *sink_new(PgConn *conn, Consumer *const *members, size_t n, SinkHandler fn, void *owner);
 void sink_free(Sink *s); /* after its connection was closed */
 
-/* Collects every member's effects and commits them with the position `to`. `done` are events of
- * dead letters of member `retried` that were handled this time (NULL: none). */
-void sink_commit(Sink *s, GroupClaim claim, int64_t to, const char *done, int retried);
+/* Collects every member's effects and commits them with the position `to` and with what was `given`
+ * to the members, which begins anew. `done` are events of dead letters of member `retried` that
+ * were handled this time (NULL: none). */
+void sink_commit(
+	Sink *s, GroupClaim claim, int64_t to, Deliveries *given, const char *done, int retried);
 
 /* Runs a script's query inside the transaction that the next sink_commit() ends. */
 void sink_query(Sink *s, GroupClaim claim, int member, SinkAnswer fn, void *owner);

@@ -26,6 +26,11 @@ static bool add_upsert(lua_State *L, Script *s, uint32_t slot, Err *err)
 	lua_pop(L, 1);
 	if (s->upserts.len > members)
 		buf_addc(&s->upserts, ',');
+	if (s->reducer != NULL) {
+		buf_adds(&s->upserts, "\"version\":");
+		column_add_integer(&s->upserts, st->version);
+		buf_addc(&s->upserts, ',');
+	}
 	iso_time_format(st->updated_us, updated);
 	buf_adds(&s->upserts, "\"position\":");
 	column_add_integer(&s->upserts, st->position);
@@ -120,7 +125,7 @@ bool script_collect(Handler *h, Effects *out, Err *err)
 	Collection c = { s, out };
 	size_t count;
 
-	*out = (Effects){ .upserts = STR(""), .deletes = STR("") };
+	*out = (Effects){ .upserts = STR(""), .deletes = STR(""), .snapshots = STR("") };
 	buf_clear(&s->upserts);
 	buf_clear(&s->deletes);
 	states_changed(s->states, &count);
@@ -129,6 +134,7 @@ bool script_collect(Handler *h, Effects *out, Err *err)
 	states_collected(s->states);
 	close_list(&s->upserts, &out->upserts);
 	close_list(&s->deletes, &out->deletes);
+	out->snapshots = script_snapshots_collect(s);
 	hand_out_letters(s, out);
 	parked_collected(s->parked);
 	if (s->sql != NULL)

@@ -2,6 +2,7 @@
 
 #include <lua.h>
 
+#include "lua/lua_files.h"
 #include "lua/lua_host.h"
 
 /* The inside of lua/: how its files enter a host's Lua. All that can raise happens below
@@ -18,8 +19,7 @@ LuaHost *lua_host_of(lua_State *L);
 lua_State *lua_host_state(LuaHost *h);
 
 const char *lua_host_script(const LuaHost *h);
-char *lua_host_file(const LuaHost *h, const char *path);        /* workspace/path; to be freed */
-void lua_host_loaded(LuaHost *h, const char *path, Str source); /* into the digest */
+LuaFiles *lua_host_files(const LuaHost *h);
 void lua_host_log(const LuaHost *h, const char *line);
 void lua_host_push_environment(lua_State *L, LuaHost *h); /* [] -> [the scripts' globals] */
 
@@ -42,6 +42,15 @@ void lua_host_go_on(LuaHost *h, int64_t left);
  * long; raises where it is used up. */
 void lua_host_spend(lua_State *L, int64_t steps);
 
+/* Before each line of Lua that runs, in coroutines too: `fn` may look at Lua's values and must not
+ * raise. `ar` has currentline and can be asked for more. Nothing is compiled to machine code
+ * meanwhile. NULL: no more. */
+typedef void (*LuaLine)(void *owner, lua_State *L, lua_Debug *ar);
+void lua_host_watch(LuaHost *h, LuaLine fn, void *owner);
+
+/* On: the budget counts for a script with jit = true as well, until it is off again. */
+void lua_host_guard(LuaHost *h, bool on);
+
 /* Between two events: collects garbage where the limit comes near. */
 void lua_host_relax(lua_State *L, LuaHost *h);
 
@@ -61,6 +70,9 @@ void lua_host_describe(LuaHost *h, lua_State *from, int rc, Err *err);
 
 /* [] -> [definition, or nil] */
 void lua_host_push_definition(lua_State *L, LuaHost *h);
+
+/* [] -> [function(chunk, name, types) -> an upcaster's definition, or nil] */
+void lua_host_push_upcaster(lua_State *L, LuaHost *h);
 
 /* [list] -> [text]: " (did you mean 'x'?)", or "" */
 void lua_host_nearest(lua_State *L, LuaHost *h, const char *word);

@@ -1,13 +1,10 @@
 #include "lua/lua_handler.h"
 
 #include <lauxlib.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "lua/lua_script.h"
 #include "lua/lua_source.h"
-
-#define MB ((size_t)1024 * 1024)
 
 enum { TYPES_MAX = 4096 }; /* remembered types; types are a publisher's choice and may be many */
 
@@ -20,24 +17,6 @@ static uint64_t type_hash(Str type)
 	for (size_t i = 0; i < type.len; i++)
 		h = (h ^ (unsigned char)type.s[i]) * UINT64_C(0x100000001b3);
 	return h ^ h >> 32;
-}
-
-/* An exact type wins over a glob, a longer glob over a shorter, the first by bytes between equals.
- */
-static int choose(const Definition *def, Str type)
-{
-	int best = NO_HANDLER;
-
-	for (size_t i = 0; i < def->ntypes; i++) {
-		Str pattern = def->types[i];
-
-		if (str_eq(pattern, type))
-			return (int)i;
-		if (event_type_matches(pattern, type) &&
-			(best == NO_HANDLER || pattern.len > def->types[best].len))
-			best = (int)i;
-	}
-	return best;
 }
 
 static void clear_types(Script *s)
@@ -60,22 +39,33 @@ static TypeEntry *find_type(Script *s, Str type)
 	return &s->types[at];
 }
 
-int script_handler_for(Script *s, Str type)
+static const TypeEntry *type_of(Script *s, Str type)
 {
 	TypeEntry *entry;
 
 	if (s->last_type != NULL && str_eq(s->last_type->type, type))
-		return s->last_type->handler;
+		return s->last_type;
 	if (s->ntypes >= TYPES_MAX)
 		clear_types(s);
 	entry = find_type(s, type);
 	if (entry->type.s == NULL) {
 		*entry = (TypeEntry){ { mem_strndup(type.s, type.len), type.len },
-			choose(&s->def, type) };
+			event_type_choose(s->def.types, s->def.ntypes, type),
+			script_upcasts_take(s, type) };
 		s->ntypes++;
 	}
 	s->last_type = entry;
-	return entry->handler;
+	return entry;
+}
+
+const TypeEntry *script_takes(Script *s, const Event *e)
+{
+	const TypeEntry *type;
+
+	if (s->reducer != NULL && !str_eq(e->aggregate_type, s->aggregate))
+		return NULL;
+	type = type_of(s, e->type);
+	return type->handler != NO_HANDLER ? type : NULL;
 }
 
 /* ---- keys ---- */
@@ -156,13 +146,18 @@ static void add_slot(Page *page, uint32_t slot)
 
 static void find_keys(Script *s, const Event *e, EventKeys *k)
 {
+	const TypeEntry *type = script_takes(s, e);
 	Page *page = &s->page;
 
-	*k = (EventKeys){ .handler = script_handler_for(s, e->type),
+	*k = (EventKeys){ .handler = type ? type->handler : NO_HANDLER,
 		.first = (uint32_t)page->nslots };
-	if (k->handler == NO_HANDLER)
+	if (type == NULL)
 		return;
-	k->failed = !script_keys_of(s, e, NULL);
+	if (type->upcast)
+		k->failed = !script_upcast_page(s, e, &k->upcast);
+	if (k->upcast != 0)
+		e = script_upcast_event(s, e, k->upcast);
+	k->failed = k->failed || !script_keys_of(s, e, NULL);
 	k->count = k->failed ? 0 : (uint32_t)s->key_list.count;
 	for (uint32_t i = 0; i < k->count; i++) {
 		uint32_t slot = states_slot(s->states, key_list_at(&s->key_list, i));
@@ -197,6 +192,7 @@ static void script_need(Handler *h, EventSlice page, size_t from, size_t to, Str
 	s->page.from = from;
 	s->page.count = to - from;
 	s->page.nslots = 0;
+	script_upcasts_page(s);
 	if (s->page.count > s->page.cap) {
 		s->page.cap = s->page.count;
 		s->page.events = mem_realloc(s->page.events, s->page.cap * sizeof(*s->page.events));
@@ -221,11 +217,13 @@ static void load_state(lua_State *L, void *arg)
 	Loading *l = arg;
 	Script *s = l->s;
 	State *st = states_at(s->states, l->slot);
+	Str text = l->text;
 	Err err = { 0 };
 
 	lua_rawgeti(L, LUA_REGISTRYINDEX, s->rows_ref);
 	script_disown(L, s, l->slot);
-	if (!shape_push_loaded(L, s->shape, script_owners(s, l->slot), st->key, l->text, &err)) {
+	if (!script_reducer_stored(s, &text, &st->version, &err) ||
+		!shape_push_loaded(L, s->shape, script_owners(s, l->slot), st->key, text, &err)) {
 		err_prefix(&err, "%s: %s: the stored state of key %.*s", s->def.path,
 			lua_host_label(s->host), (int)(st->key.len < 200 ? st->key.len : 200),
 			st->key.s);
@@ -295,6 +293,7 @@ static void script_forget(Handler *h)
 	lua_gate(s->host, forget_rows, s, &s->broken);
 	states_forget(s->states);
 	s->page.count = s->page.nslots = 0;
+	script_snapshots_back(s, 0);
 	script_drop_letters(s);
 	parked_forget(s->parked);
 	if (s->sql != NULL)
@@ -303,11 +302,19 @@ static void script_forget(Handler *h)
 
 /* ---- parked keys ---- */
 
+/* The keys of an event that need() may not have seen. */
+static bool keys_of_raw(Script *s, const Event *raw)
+{
+	const Event *e = script_upcast(s, raw, &s->upcast, NULL);
+
+	return e != NULL && script_keys_of(s, e, NULL);
+}
+
 static void script_park(Handler *h, EventSlice page, size_t index)
 {
 	Script *s = script_of(h);
 
-	if (!script_keys_of(s, &page.events[index], NULL))
+	if (!keys_of_raw(s, &page.events[index]))
 		return;
 	for (size_t i = 0; i < s->key_list.count; i++)
 		parked_add(s->parked, key_list_at(&s->key_list, i));
@@ -331,7 +338,7 @@ static Str script_key_of(Handler *h, EventSlice page, size_t index, size_t nth)
 {
 	Script *s = script_of(h);
 
-	if (!script_keys_of(s, &page.events[index], NULL) || nth >= s->key_list.count)
+	if (!keys_of_raw(s, &page.events[index]) || nth >= s->key_list.count)
 		return (Str){ NULL, 0 };
 	return key_list_at(&s->key_list, nth);
 }
@@ -348,108 +355,32 @@ static size_t script_memory(Handler *h)
 	return lua_host_memory(script_of(h)->host);
 }
 
-static const char *field(lua_State *L, const char *name)
+static void note_key_paths(Script *s)
 {
-	const char *text;
+	size_t n = shape_nkeys(s->shape);
+	Str *paths = arena_alloc(s->arena, n * sizeof(*paths));
 
-	lua_getfield(L, -1, name);
-	text = lua_tostring(L, -1);
-	lua_pop(L, 1); /* the definition keeps it */
-	return text;
-}
-
-static double number_field(lua_State *L, const char *name)
-{
-	double v;
-
-	lua_getfield(L, -1, name);
-	v = lua_tonumber(L, -1);
-	lua_pop(L, 1);
-	return v;
-}
-
-static bool flag(lua_State *L, const char *name)
-{
-	bool v;
-
-	lua_getfield(L, -1, name);
-	v = lua_toboolean(L, -1);
-	lua_pop(L, 1);
-	return v;
-}
-
-/* [definition] -> [definition] */
-static void read_on(lua_State *L, Script *s)
-{
-	Str *types;
-
-	lua_getfield(L, -1, "types");
-	s->def.ntypes = lua_objlen(L, -1);
-	s->def.types = types = arena_alloc(s->arena, s->def.ntypes * sizeof(*types));
-	lua_getfield(L, -2, "handlers");
-	s->handlers = mem_calloc(s->def.ntypes, sizeof(*s->handlers));
-	for (size_t i = 0; i < s->def.ntypes; i++) {
-		Str type;
-
-		lua_rawgeti(L, -2, (int)i + 1);
-		type.s = lua_tolstring(L, -1, &type.len);
-		types[i] = arena_str(s->arena, type);
-		lua_pop(L, 1);
-		lua_rawgeti(L, -1, (int)i + 1);
-		s->handlers[i] = luaL_ref(L, LUA_REGISTRYINDEX);
+	s->def.key_paths = paths;
+	for (size_t i = 0; i < n && key_rule_path(s->keys, i) != NULL; i++) {
+		paths[i] = arena_str(s->arena, str_from(key_rule_path(s->keys, i)));
+		s->def.nkey_paths++;
 	}
-	lua_pop(L, 2);
-}
-
-static void read_spec(lua_State *L, Script *s)
-{
-	Buf text = { 0 };
-	Err err = { 0 };
-
-	lua_getfield(L, -1, "spec");
-	if (lua_json_encode(L, lua_gettop(L), &text, "definition", &err))
-		s->def.spec = arena_str(s->arena, buf_str(&text));
-	buf_free(&text);
-	if (err.kind != ERR_NONE)
-		lua_host_raise(L, &err);
-	lua_pop(L, 1);
-}
-
-/* [definition] -> [definition] */
-static void read_definition(lua_State *L, Script *s)
-{
-	const char *on_error = field(L, "on_error"), *name = field(L, "name");
-	char subject[128];
-
-	s->def.name = arena_str(s->arena, str_from(name)).s;
-	s->def.kind = KIND_PROJECTION;
-	s->def.version = (int)number_field(L, "version");
-	s->def.on_error = strcmp(on_error, "skip") == 0       ? ON_ERROR_SKIP
-			  : strcmp(on_error, "park_key") == 0 ? ON_ERROR_PARK_KEY
-							      : ON_ERROR_STOP;
-	s->def.sql = flag(L, "sql");
-	snprintf(subject, sizeof(subject), "projection '%s'", name);
-	lua_host_subject(s->host, subject);
-	read_on(L, s);
-	read_spec(L, s);
-	lua_host_digest(s->host, s->def.digest);
-	lua_host_limits(s->host, (size_t)number_field(L, "memory") * MB,
-		(int64_t)number_field(L, "budget"), flag(L, "jit"));
 }
 
 static void open_script(lua_State *L, void *arg)
 {
 	Script *s = arg;
 
-	lua_source_script(L, s->host);
+	lua_source_script(L, s->host, s->def.path);
 	lua_call(L, 0, 0);
 	lua_host_push_definition(L, s->host);
 	if (lua_isnil(L, -1))
-		luaL_error(L, "%s: nothing is defined in it (write projection \"name\" { … })",
-			s->def.path);
-	read_definition(L, s);
+		luaL_error(L, "%s: nothing is defined in it (write %s \"name\" { … })", s->def.path,
+			strncmp(s->def.path, "scripts/", 8) == 0 ? "reducer" : "projection");
+	script_read_definition(L, s);
 	shape_open(L, &s->shape);
 	s->keys = key_rule_open(L, s->shape);
+	note_key_paths(s);
 	s->states = states_open(lua_host_states_limit(s->host));
 	s->event = lua_event_open(L);
 	s->event_ref = luaL_ref(L, LUA_REGISTRYINDEX);
@@ -464,6 +395,10 @@ static void script_close(Handler *h)
 	Script *s = script_of(h);
 
 	script_sql_close(s->sql);
+	script_expressions_close(s->expressions);
+	script_steps_close(s->steps);
+	script_cover_close(s->cover);
+	script_lines_close(s->lines);
 	lua_host_close(s->host);
 	shape_close(s->shape);
 	key_rule_close(s->keys);
@@ -481,6 +416,10 @@ static void script_close(Handler *h)
 	buf_free(&s->upserts);
 	buf_free(&s->deletes);
 	buf_free(&s->key);
+	buf_free(&s->shown);
+	script_upcasts_close(s->upcasts);
+	script_upcast_free(&s->upcast);
+	script_reducer_close(s->reducer);
 	free(s->letters.at);
 	free(s->handed.at);
 	arena_free(s->letters.arena);
@@ -502,6 +441,12 @@ static const HandlerOps ops = {
 	.park = script_park,
 	.set_parked = script_set_parked,
 	.key_of = script_key_of,
+	.state = script_state,
+	.expression = script_expression,
+	.evaluate = script_evaluate,
+	.trace = script_trace,
+	.cover = script_cover,
+	.coverage = script_coverage,
 	.memory = script_memory,
 	.close = script_close,
 };

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "base/digest.h"
 #include "lua/lua_alloc.h"
 #include "lua/lua_json.h"
 #include "lua/lua_pattern.h"
@@ -35,12 +34,17 @@ enum {
 
 struct LuaHost {
 	lua_State *L;
-	char *script, *workspace;
+	char *script;
+	LuaFiles *files;
 	char subject[128];
 	LuaOptions options;
 	LuaPool *pool;
 	size_t used, limit, soft; /* bytes; beyond `soft` the hook collects garbage */
 	bool collect, jit;
+	bool guarded;    /* the budget counts although `jit` */
+	unsigned hooked; /* the mask that is set */
+	LuaLine line;    /* told of every line; NULL: nobody is */
+	void *line_owner;
 	LuaBudget budget;
 	int64_t instructions;
 	int64_t call_seen, call_cpu; /* when the hook first saw this call; 0: not yet */
@@ -49,18 +53,34 @@ struct LuaHost {
 	Err failure; /* filled by the message handler or lua_host_raise() */
 	bool raised;
 	HandlerProgress own, *progress;
-	Digest *digest;
 	const void *delete_word;
-	int environment, definition, nearest; /* registry references */
+	int environment, definition, nearest, upcaster; /* registry references */
 };
 
-static void on_count(lua_State *L, lua_Debug *ar);
+static void on_hook(lua_State *L, lua_Debug *ar);
 
 static void set_hook(LuaHost *h, int every)
 {
+	unsigned mask = h->jit && !h->guarded ? 0 : LUA_MASKCOUNT;
+
+	if (h->line != NULL)
+		mask |= LUA_MASKLINE;
 	h->every = every;
+	if (mask != 0 || h->hooked != 0)
+		lua_sethook(h->L, mask ? on_hook : NULL, (int)mask, every);
+	h->hooked = mask;
+}
+
+/* Compiled code calls no hooks: what was compiled before is thrown away. */
+static void set_engine(LuaHost *h)
+{
+	bool on = !h->guarded && h->line == NULL;
+
 	if (!h->jit)
-		lua_sethook(h->L, on_count, LUA_MASKCOUNT, every);
+		return;
+	luaJIT_setmode(h->L, 0, LUAJIT_MODE_ENGINE | (on ? LUAJIT_MODE_ON : LUAJIT_MODE_OFF));
+	if (h->line != NULL)
+		luaJIT_setmode(h->L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_FLUSH);
 }
 
 static int64_t clock_ns(clockid_t clock)
@@ -100,11 +120,8 @@ static void fail_budget(lua_State *L, LuaHost *h)
 }
 
 /* Keeps raising once the budget is spent: pcall() cannot hide it. */
-static void on_count(lua_State *L, lua_Debug *ar)
+static void on_count(lua_State *L, LuaHost *h)
 {
-	LuaHost *h = lua_host_of(L);
-
-	(void)ar;
 	h->budget.steps -= (int64_t)h->every * STEPS_PER_INSTRUCTION;
 	if (h->collect)
 		lua_host_relax(L, h);
@@ -116,6 +133,43 @@ static void on_count(lua_State *L, lua_Debug *ar)
 		return;
 	}
 	fail_budget(L, h);
+}
+
+/* What watching costs is not the script's time. */
+static void on_line(lua_State *L, LuaHost *h, lua_Debug *ar)
+{
+	int64_t before = h->call_seen == 0 ? 0 : clock_ns(CLOCK_THREAD_CPUTIME_ID);
+
+	h->line(h->line_owner, L, ar);
+	if (before != 0)
+		h->call_cpu += clock_ns(CLOCK_THREAD_CPUTIME_ID) - before;
+}
+
+static void on_hook(lua_State *L, lua_Debug *ar)
+{
+	LuaHost *h = lua_host_of(L);
+
+	if (ar->event == LUA_HOOKLINE)
+		on_line(L, h, ar);
+	else
+		on_count(L, h);
+}
+
+void lua_host_watch(LuaHost *h, LuaLine fn, void *owner)
+{
+	h->line = fn;
+	h->line_owner = owner;
+	set_engine(h);
+	set_hook(h, HOOK_EVERY);
+}
+
+void lua_host_guard(LuaHost *h, bool on)
+{
+	if (!h->jit)
+		return;
+	h->guarded = on;
+	set_engine(h);
+	set_hook(h, HOOK_EVERY);
 }
 
 void lua_host_spend(lua_State *L, int64_t steps)
@@ -329,11 +383,9 @@ void lua_host_limits(LuaHost *h, size_t memory, int64_t budget, bool jit)
 	h->soft = h->limit / 2;
 	if (budget > 0)
 		h->instructions = budget;
-	if (jit && !h->jit) {
-		lua_sethook(h->L, NULL, 0, 0);
-		luaJIT_setmode(h->L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_ON);
-	}
 	h->jit = jit;
+	set_engine(h);
+	set_hook(h, HOOK_EVERY);
 }
 
 size_t lua_host_states_limit(const LuaHost *h)
@@ -350,6 +402,11 @@ void lua_host_push_definition(lua_State *L, LuaHost *h)
 {
 	lua_rawgeti(L, LUA_REGISTRYINDEX, h->definition);
 	lua_call(L, 0, 1);
+}
+
+void lua_host_push_upcaster(lua_State *L, LuaHost *h)
+{
+	lua_rawgeti(L, LUA_REGISTRYINDEX, h->upcaster);
 }
 
 void lua_host_nearest(lua_State *L, LuaHost *h, const char *word)
@@ -371,20 +428,9 @@ const char *lua_host_script(const LuaHost *h)
 	return h->script;
 }
 
-/* The file of a path in the workspace; to be freed. */
-char *lua_host_file(const LuaHost *h, const char *path)
+LuaFiles *lua_host_files(const LuaHost *h)
 {
-	Buf file = { 0 };
-
-	buf_addf(&file, "%s/%s", h->workspace, path);
-	return file.s;
-}
-
-void lua_host_loaded(LuaHost *h, const char *path, Str source)
-{
-	digest_add(h->digest, (Str){ path, strlen(path) + 1 });
-	digest_add(h->digest, source);
-	digest_add(h->digest, (Str){ "", 1 });
+	return h->files;
 }
 
 void lua_host_log(const LuaHost *h, const char *line)
@@ -401,7 +447,8 @@ static void start_prelude(lua_State *L, LuaHost *h)
 	lua_pop(L, 1);
 	lua_source_prelude(L, "init"); /* [native init] */
 	lua_insert(L, 1);
-	lua_call(L, 1, 3); /* [environment definition nearest] */
+	lua_call(L, 1, 4); /* [environment definition nearest upcaster] */
+	h->upcaster = luaL_ref(L, LUA_REGISTRYINDEX);
 	h->nearest = luaL_ref(L, LUA_REGISTRYINDEX);
 	h->definition = luaL_ref(L, LUA_REGISTRYINDEX);
 	h->environment = luaL_ref(L, LUA_REGISTRYINDEX);
@@ -422,7 +469,7 @@ static LuaHost *new_host(const LuaOptions *options, const char *script)
 	LuaHost *h = mem_calloc(1, sizeof(*h));
 
 	h->options = *options;
-	h->workspace = mem_strdup(options->workspace ? options->workspace : ".");
+	h->files = lua_files_open(options->workspace);
 	h->script = mem_strdup(script);
 	h->progress = options->progress ? options->progress : &h->own;
 	if (h->options.memory == 0)
@@ -432,7 +479,6 @@ static LuaHost *new_host(const LuaOptions *options, const char *script)
 	h->instructions = options->budget ? options->budget : 10000000;
 	h->limit = h->options.memory + 2 * h->options.states;
 	h->soft = h->limit / 2;
-	h->digest = digest_open();
 	h->pool = lua_pool_open();
 	return h;
 }
@@ -441,6 +487,8 @@ LuaHost *lua_host_open(const LuaOptions *options, const char *script, Err *err)
 {
 	LuaHost *h = new_host(options, script);
 
+	if (options->files.s != NULL && !lua_files_bundled(h->files, options->files, err))
+		goto fail;
 	h->L = lua_newstate(allocate, h);
 	if (h->L == NULL) {
 		err_set(err, ERR_NOMEM, "%s: no memory for a Lua state", script);
@@ -469,8 +517,7 @@ void lua_host_close(LuaHost *h)
 		lua_close(L);
 	}
 	lua_pool_close(h->pool);
-	digest_close(h->digest);
-	free(h->workspace);
+	lua_files_close(h->files);
 	free(h->script);
 	free(h);
 }
@@ -478,9 +525,4 @@ void lua_host_close(LuaHost *h)
 size_t lua_host_memory(const LuaHost *h)
 {
 	return h->used;
-}
-
-void lua_host_digest(const LuaHost *h, char out[65])
-{
-	digest_hex(h->digest, out);
 }

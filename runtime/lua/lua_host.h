@@ -11,6 +11,7 @@ typedef struct LuaHost LuaHost;
 
 typedef struct {
 	const char *workspace; /* the folder that paths are relative to; NULL: the current one */
+	Str files;             /* JSON {path: text}: s != NULL: files are read from here instead */
 	size_t memory;         /* bytes that a script may hold; 0: 64 MB */
 	size_t states;         /* bytes of cached states beside that; 0: 32 MB */
 	int64_t budget;        /* Lua instructions of one call; 0: 10,000,000 */
@@ -25,6 +26,3 @@ LuaHost *lua_host_open(const LuaOptions *options, const char *script, Err *err);
 void lua_host_close(LuaHost *h);
 
 size_t lua_host_memory(const LuaHost *h);
-
-/* SHA-256 (hex) of the file that was loaded, and of every module that it required. */
-void lua_host_digest(const LuaHost *h, char out[65]);

@@ -71,6 +71,11 @@ bool key_rule_is_function(const KeyRule *k)
 	return k->function != LUA_NOREF;
 }
 
+const char *key_rule_path(const KeyRule *k, size_t nth)
+{
+	return nth < k->npaths ? k->paths[nth].text : NULL;
+}
+
 /* ---- lists ---- */
 
 Str key_list_at(const KeyList *list, size_t i)

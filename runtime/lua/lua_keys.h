@@ -16,6 +16,9 @@ void key_rule_close(KeyRule *k);
 /* True where the keys come from a Lua function: key_rule_call() then, below a gate. */
 bool key_rule_is_function(const KeyRule *k);
 
+/* The nth path of the event; NULL behind the last one, and for a function. */
+const char *key_rule_path(const KeyRule *k, size_t nth);
+
 /* The keys of one event, as JSON texts without duplicates. */
 typedef struct {
 	Buf text;

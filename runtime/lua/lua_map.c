@@ -28,7 +28,7 @@ static void load_map(lua_State *L, void *arg)
 {
 	LuaMap *m = arg;
 
-	lua_source_script(L, m->host);
+	lua_source_script(L, m->host, lua_host_script(m->host));
 	lua_call(L, 0, 1);
 	if (!lua_isfunction(L, -1))
 		luaL_error(L, "%s: a mapping script returns a function(record), not a %s",

@@ -515,3 +515,39 @@ bool shape_encode_members(lua_State *L, const Shape *s, int index, Buf *out, Err
 	buf_adds(out, "\"state\":");
 	return lua_json_encode(L, index, out, "state", err);
 }
+
+/* The value on top of the stack, which is dropped. [value] -> [] */
+static void show_column(lua_State *L, const Column *c, Str key, Buf *out)
+{
+	Err err = { 0 };
+	bool shown;
+
+	if (c->type == COL_JSONB || lua_isnil(L, -1) ||
+		column_check(L, c, NULL, key, &err) == VALUE_WRONG)
+		shown = lua_json_encode(L, lua_gettop(L), out, c->subject, &err);
+	else
+		shown = column_encode(L, lua_gettop(L), c, out, &err);
+	if (!shown && lua_isnil(L, -1))
+		buf_adds(out, "null");
+	else if (!shown)
+		buf_addf(out, "\"a %s\"", luaL_typename(L, -1));
+	lua_pop(L, 1);
+}
+
+bool shape_show(lua_State *L, const Shape *s, int index, Str key, Buf *out)
+{
+	Err err = { 0 };
+
+	if (s->form == FORM_DOCUMENT)
+		return lua_json_encode(L, index, out, "state", &err);
+	buf_addc(out, '{');
+	shape_add_key(s, key, out);
+	for (size_t i = s->nkeys; i < s->ncolumns; i++) {
+		add_label(out, &s->columns[i], false);
+		lua_pushlstring(L, s->columns[i].name, s->columns[i].name_len);
+		lua_rawget(L, index);
+		show_column(L, &s->columns[i], key, out);
+	}
+	buf_addc(out, '}');
+	return true;
+}

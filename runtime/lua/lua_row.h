@@ -38,3 +38,8 @@ bool shape_encode_members(lua_State *L, const Shape *s, int index, Buf *out, Err
 
 /* Appends `"key column":part,…` of a key's JSON text. */
 void shape_add_key(const Shape *s, Str key, Buf *out);
+
+/* Appends the whole row (its key columns too) or document, as it stands: also in the middle of a
+ * handler, where a value that its column cannot have is told as it is. False where it is no JSON at
+ * the moment; `out` is then as it was. [] -> [] */
+bool shape_show(lua_State *L, const Shape *s, int index, Str key, Buf *out);

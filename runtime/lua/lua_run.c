@@ -11,7 +11,7 @@ enum { AT_EVENT = 1, AT_ROWS }; /* on the stack all through a slice */
 typedef struct {
 	uint32_t slot;
 	bool known, exists, dirty;
-	int64_t position, updated_us;
+	int64_t position, updated_us, version;
 	Buf text;
 } Saved;
 
@@ -23,12 +23,13 @@ typedef struct {
 	int64_t slot; /* at work; -1: none */
 	Saved *saved;
 	size_t nsaved, cap;
+	size_t snapshots; /* how long they were before the event */
 } Slice;
 
 /* ---- one key ---- */
 
 /* [] -> [state] */
-static void push_state(lua_State *L, Script *s, uint32_t slot)
+static void push_state(lua_State *L, Script *s, uint32_t slot, const Event *e)
 {
 	const State *st = states_at(s->states, slot);
 
@@ -37,11 +38,14 @@ static void push_state(lua_State *L, Script *s, uint32_t slot)
 		return;
 	}
 	script_disown(L, s, slot);
-	shape_push_fresh(L, s->shape, script_owners(s, slot), st->key);
+	if (s->reducer != NULL)
+		script_reducer_fresh(L, s, slot, e->id);
+	else
+		shape_push_fresh(L, s->shape, script_owners(s, slot), st->key);
 }
 
 /* "file:line: projection 'x': …": the place is the handler, which has returned by now. */
-static void fail_after(lua_State *L, Script *s, int handler, Err *err)
+void script_fail_after(lua_State *L, Script *s, int handler, Err *err)
 {
 	char where[256];
 
@@ -58,6 +62,7 @@ static void mark_handled(Script *s, uint32_t slot, const Event *e, bool exists)
 	st->known = true;
 	st->exists = exists;
 	st->position = e->id;
+	st->version = e->version;
 	st->updated_us = e->timestamp_us;
 	states_dirty(s->states, slot);
 }
@@ -83,13 +88,13 @@ static void take_result(lua_State *L, Slice *r, uint32_t slot, int handler)
 		err_set(&err, ERR_SCRIPT,
 			"the handler returned a %s (return nothing, a state or delete)",
 			luaL_typename(L, -1));
-		fail_after(L, s, handler, &err);
+		script_fail_after(L, s, handler, &err);
 	} else {
 		lua_pop(L, 1);
 	}
 	if (!shape_check(L, s->shape, script_owners(s, slot), states_at(s->states, slot)->key,
 		    replacement, &err))
-		fail_after(L, s, handler, &err);
+		script_fail_after(L, s, handler, &err);
 	lua_rawseti(L, AT_ROWS, (int)slot + 1);
 	mark_handled(s, slot, &r->page.events[r->at], true);
 }
@@ -97,10 +102,18 @@ static void take_result(lua_State *L, Slice *r, uint32_t slot, int handler)
 static void run_key(lua_State *L, Slice *r, uint32_t slot, int handler)
 {
 	Script *s = r->s;
-	const Event *e = &r->page.events[r->at];
+	const Event *e = script_event(s, r->page, r->at);
 
 	r->slot = slot;
-	push_state(L, s, slot);
+	if (s->tracing)
+		script_steps_key(s, slot);
+	push_state(L, s, slot, e);
+	if (s->tracing)
+		script_steps_state(L, s);
+	if (s->reducer != NULL) {
+		script_reducer_before(L, s, slot);
+		lua_insert(L, -2); /* [event rows before state] */
+	}
 	lua_host_refill(s->host, e->id);
 	lua_event_point(s->event, e);
 	lua_rawgeti(L, LUA_REGISTRYINDEX, s->handlers[handler]);
@@ -108,7 +121,14 @@ static void run_key(lua_State *L, Slice *r, uint32_t slot, int handler)
 	lua_pushvalue(L, AT_EVENT);
 	lua_call(L, 2, 1);                /* [event rows state result] */
 	take_result(L, r, slot, handler); /* it may need the rest of event.data */
+	if (s->tracing)
+		script_steps_done(L, s);
 	lua_event_point(s->event, NULL);
+	if (s->reducer == NULL)
+		return;
+	if (states_at(s->states, slot)->exists)
+		script_reducer_handled(L, s, slot, handler, e);
+	lua_pop(L, 1);
 }
 
 /* ---- careful: as it was before ---- */
@@ -126,7 +146,7 @@ static void save(lua_State *L, Slice *r, uint32_t slot)
 	}
 	saved = &r->saved[r->nsaved++];
 	*saved = (Saved){ slot, st->known, st->exists, st->dirty, st->position, st->updated_us,
-		{ 0 } };
+		st->version, { 0 } };
 	if (!st->exists)
 		return;
 	lua_rawgeti(L, AT_ROWS, (int)slot + 1);
@@ -153,6 +173,7 @@ static void restore_one(lua_State *L, Script *s, const Saved *saved)
 	st->exists = saved->exists;
 	st->position = saved->position;
 	st->updated_us = saved->updated_us;
+	st->version = saved->version;
 	script_disown(L, s, saved->slot);
 	if (!saved->exists)
 		lua_pushnil(L);
@@ -174,21 +195,26 @@ static void restore(lua_State *L, void *arg)
 
 /* ---- one event, one slice ---- */
 
-/* The keys failed in need(): now it is the event's turn to say so. */
+/* The keys, or an upcaster, failed in need(): now it is the event's turn to say so. */
 static void fail_keys(lua_State *L, Slice *r)
 {
+	const Event *e = &r->page.events[r->at];
 	Err err = { 0 };
 
-	lua_event_point(r->s->event, &r->page.events[r->at]);
+	if (r->s->upcasts != NULL) {
+		script_upcast_raise(L, r->s, e, &r->s->upcast);
+		e = &r->s->upcast.event;
+	}
+	lua_event_point(r->s->event, e);
 	lua_pushvalue(L, AT_EVENT);
 	if (key_rule_is_function(r->s->keys))
 		key_rule_call(L, r->s->keys, &r->s->key_list);
-	else if (!key_rule_paths(r->s->keys, &r->page.events[r->at], &r->s->key_list, &err))
+	else if (!key_rule_paths(r->s->keys, e, &r->s->key_list, &err))
 		err_prefix(&err, "%s: %s", r->s->def.path, lua_host_label(r->s->host));
 	if (err.kind == ERR_NONE)
 		err_set(&err, ERR_SCRIPT,
-			"%s: %s: the key function failed first and then did not (it "
-			"must depend on the event alone)",
+			"%s: %s: the key function or an upcaster failed first and then did not "
+			"(it must depend on the event alone)",
 			r->s->def.path, lua_host_label(r->s->host));
 	lua_host_raise(L, &err);
 }
@@ -215,6 +241,8 @@ static void run_event(lua_State *L, Slice *r)
 	const uint32_t *slots = s->page.slots + k->first;
 
 	r->slot = -1;
+	if (s->reducer != NULL)
+		r->snapshots = script_snapshots_mark(s);
 	drop_saved(r);
 	if (waits(s, k, slots, r->page.events[r->at].id))
 		return;
@@ -275,8 +303,12 @@ RunResult script_run(Handler *h, EventSlice page, size_t *at, size_t to, bool ca
 		script_blame(&page.events[r.at],
 			r.slot < 0 ? (Str){ NULL, 0 } : states_at(s->states, (uint32_t)r.slot)->key,
 			err);
+		if (s->tracing)
+			script_steps_failed(s);
 		if (careful)
 			lua_gate(s->host, restore, &r, &s->broken);
+		script_snapshots_back(s, r.snapshots);
+		lua_host_subject(s->host, s->subject); /* an upcaster may have failed */
 	}
 	drop_saved(&r);
 	free(r.saved);

@@ -231,16 +231,27 @@ static void open_libraries(lua_State *L)
 	hide_laziness(L);
 }
 
-/* "projections/x.lua" defines the script x; other files define nothing. [native] -> [native] */
+/* "projections/x.lua" defines the projection x; files elsewhere define nothing. [native] ->
+ * [native]
+ */
 static void add_script_name(lua_State *L, LuaHost *h)
 {
-	const char *path = lua_host_script(h), *name = "projections/";
+	static const struct {
+		const char *folder, *kind;
+	} kinds[] = { { "projections/", "projection" }, { "scripts/reducers/", "reducer" },
+		{ "scripts/upcasters/", "upcaster" } };
 
-	if (strncmp(path, name, strlen(name)) != 0)
-		return;
-	path += strlen(name);
-	lua_pushlstring(L, path, strcspn(path, "."));
-	lua_setfield(L, -2, "script");
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		const char *path = lua_host_script(h);
+
+		if (strncmp(path, kinds[i].folder, strlen(kinds[i].folder)) != 0)
+			continue;
+		path += strlen(kinds[i].folder);
+		lua_pushlstring(L, path, strcspn(path, "."));
+		lua_setfield(L, -2, "script");
+		lua_pushstring(L, kinds[i].kind);
+		lua_setfield(L, -2, "kind");
+	}
 }
 
 void lua_sandbox_open(lua_State *L, LuaHost *h)

@@ -1,14 +1,9 @@
 #include "lua/lua_source.h"
 
-#include <errno.h>
 #include <lauxlib.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <sys/stat.h>
 
 #include "lua/lua_gate.h"
-
-enum { FILE_MAX = 4 * 1024 * 1024 }; /* bytes of a script */
 
 static const struct {
 	const char *name, *text;
@@ -55,62 +50,20 @@ void lua_source_open(lua_State *L)
 	lua_setglobal(L, "require");
 }
 
-static bool read_stream(FILE *f, const char *path, Buf *out, Err *err)
-{
-	char block[16384];
-	size_t n;
-
-	while ((n = fread(block, 1, sizeof(block), f)) > 0) {
-		buf_add(out, block, n);
-		if (out->len > FILE_MAX)
-			return err_set(err, ERR_LIMIT, "%s: a script may have at most %d MB", path,
-				FILE_MAX >> 20);
-	}
-	return !ferror(f) || err_set(err, ERR_IO, "%s: %s", path, strerror(errno));
-}
-
-/* `path` is the workspace's name of the file: what errors say. */
-static bool read_file(const LuaHost *h, const char *path, Buf *out, Err *err)
-{
-	char *file = lua_host_file(h, path);
-	FILE *f = fopen(file, "rb");
-	struct stat st;
-	bool ok = false;
-
-	if (f == NULL)
-		err_set(err, ERR_IO, "%s: %s", path, strerror(errno));
-	else if (fstat(fileno(f), &st) != 0 || !S_ISREG(st.st_mode))
-		err_set(err, ERR_IO, "%s: not a plain file", path);
-	else
-		ok = read_stream(f, path, out, err);
-	if (ok && out->len > 0 && out->s[0] == '\033')
-		ok = err_set(
-			err, ERR_SCRIPT, "%s: bytecode is not accepted (give the source)", path);
-	if (f != NULL)
-		fclose(f);
-	free(file);
-	return ok;
-}
-
 /* [] -> [source]; raises */
 static void push_source(lua_State *L, LuaHost *h, const char *path)
 {
-	Buf text = { 0 };
 	Err err = { 0 };
+	Str text;
 
-	if (!read_file(h, path, &text, &err)) {
-		buf_free(&text);
+	if (!lua_files_read(lua_host_files(h), path, &text, &err))
 		lua_host_raise(L, &err);
-	}
-	lua_host_loaded(h, path, buf_str(&text));
-	/* Only a lack of memory raises here, and a script's text is small. */
-	lua_pushlstring(L, text.s ? text.s : "", text.len);
-	buf_free(&text);
+	lua_pushlstring(L, text.s, text.len);
 }
 
-void lua_source_script(lua_State *L, LuaHost *h)
+void lua_source_script(lua_State *L, LuaHost *h, const char *path)
 {
-	const char *path = lua_host_script(h), *source;
+	const char *source;
 	Err err = { 0 };
 	size_t len;
 
@@ -129,23 +82,22 @@ void lua_source_script(lua_State *L, LuaHost *h)
 
 int lua_source_module(lua_State *L)
 {
-	LuaHost *h = lua_host_of(L);
+	LuaFiles *files = lua_host_files(lua_host_of(L));
 	const char *name = luaL_checkstring(L, 1), *path;
-	char *file;
-	FILE *probe;
+	Err err = { 0 };
+	Str text;
 
 	lua_pushfstring(L, "scripts/lib/%s.lua", luaL_gsub(L, name, ".", "/"));
 	path = lua_tostring(L, -1);
-	file = lua_host_file(h, path);
-	probe = fopen(file, "rb");
-	free(file);
-	if (probe == NULL) {
+	if (!lua_files_has(files, path)) {
 		lua_pushnil(L);
 		lua_pushfstring(L, "no module '%s' (there is no file %s)", name, path);
-		return 2;
+	} else if (!lua_files_read(files, path, &text, &err)) {
+		lua_pushnil(L);
+		lua_pushstring(L, err.message);
+	} else {
+		lua_pushlstring(L, text.s, text.len);
+		lua_pushvalue(L, -2);
 	}
-	fclose(probe);
-	push_source(L, h, path);
-	lua_pushvalue(L, -2);
 	return 2;
 }

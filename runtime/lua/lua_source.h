@@ -10,9 +10,9 @@ void lua_source_open(lua_State *L); /* gives the prelude its own `require`. [] -
 
 void lua_source_prelude(lua_State *L, const char *name); /* [] -> [chunk] */
 
-/* Loads the host's script, with the scripts' globals. Raises where it cannot be read or parsed.
- * [] -> [chunk] */
-void lua_source_script(lua_State *L, LuaHost *h);
+/* Loads a file of the workspace, with the scripts' globals. Raises where it cannot be read or
+ * parsed. [] -> [chunk] */
+void lua_source_script(lua_State *L, LuaHost *h, const char *path);
 
 /* native.module(name) -> source, file | nil, problem: for the word `require`. */
 int lua_source_module(lua_State *L);

@@ -25,6 +25,7 @@ typedef struct Sql {
 	Arena *arena, *handed; /* of the queue, and of what the last collect() gave away */
 	Buf rows;              /* the answer */
 	Err error;
+	Upcast upcast; /* of the event at work */
 } Sql;
 
 static const char SQL_KEY = 0; /* its address is the registry key */
@@ -205,6 +206,7 @@ void script_sql_close(struct Sql *q)
 	arena_free(q->arena);
 	arena_free(q->handed);
 	buf_free(&q->rows);
+	script_upcast_free(&q->upcast);
 	free(q);
 }
 
@@ -341,23 +343,43 @@ static RunResult refused(Script *s, const Event *e, Err *err)
 	return RUN_FAILED;
 }
 
+/* The event in its newest schema version: also while it waits, where the page may have moved. */
+static const Event *newest(Script *s, const Event *e, Err *err)
+{
+	Sql *q = s->sql;
+
+	return q->co != NULL ? script_upcast_again(&q->upcast, e)
+			     : script_upcast(s, e, &q->upcast, err);
+}
+
+static RunResult failed(Script *s, const Event *e, Err *err)
+{
+	script_blame(e, (Str){ NULL, 0 }, err);
+	undo_event(s);
+	return RUN_FAILED;
+}
+
 RunResult script_sql_run(Script *s, EventSlice page, size_t *at, size_t to, Err *err)
 {
 	Sql *q = s->sql;
 
 	for (; *at < to; (*at)++) {
-		const Event *e = &page.events[*at];
-		Turn t = { s, e, script_handler_for(s, e->type), 0 };
+		const TypeEntry *type = script_takes(s, &page.events[*at]);
+		const Event *e;
+		Turn t;
 
-		if (q->co == NULL && (t.handler == NO_HANDLER || is_parked(s, e)))
+		if (type == NULL)
+			continue;
+		e = newest(s, &page.events[*at], err);
+		if (e == NULL)
+			return failed(s, &page.events[*at], err);
+		if (q->co == NULL && is_parked(s, e))
 			continue;
 		if (q->state == SQL_REFUSED)
 			return refused(s, e, err);
-		if (!lua_gate(s->host, take_turn, &t, err)) {
-			script_blame(e, (Str){ NULL, 0 }, err);
-			undo_event(s);
-			return RUN_FAILED;
-		}
+		t = (Turn){ s, e, type->handler, 0 };
+		if (!lua_gate(s->host, take_turn, &t, err))
+			return failed(s, e, err);
 		if (q->state == SQL_WAITING)
 			return RUN_QUERY;
 	}
@@ -382,7 +404,7 @@ void script_query(Handler *h, ScriptSql *query, Effects *before)
 {
 	Sql *q = script_of(h)->sql;
 
-	*before = (Effects){ .upserts = STR(""), .deletes = STR("") };
+	*before = (Effects){ .upserts = STR(""), .deletes = STR(""), .snapshots = STR("") };
 	give(q, before);
 	*query = q->query;
 }

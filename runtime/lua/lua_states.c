@@ -152,6 +152,21 @@ uint32_t states_slot(States *s, Str key)
 	return slot;
 }
 
+bool states_find(const States *s, Str key, uint32_t *slot)
+{
+	uint64_t hash = hash_of(key);
+
+	for (size_t at = hash & s->mask; s->table[at] != NOBODY; at = (at + 1) & s->mask) {
+		const State *st = &s->slots[s->table[at]];
+
+		if (st->hash == hash && str_eq(st->key, key)) {
+			*slot = (uint32_t)s->table[at];
+			return true;
+		}
+	}
+	return false;
+}
+
 State *states_at(States *s, uint32_t slot)
 {
 	return &s->slots[slot];
@@ -336,16 +351,7 @@ void key_set_clear(KeySet *k)
 
 bool key_set_has(const KeySet *k, Str key)
 {
-	uint64_t hash = hash_of(key);
+	uint32_t slot;
 
-	if (k->count == 0)
-		return false;
-	for (size_t at = hash & k->keys->mask; k->keys->table[at] != NOBODY;
-		at = (at + 1) & k->keys->mask) {
-		const State *st = &k->keys->slots[k->keys->table[at]];
-
-		if (st->hash == hash && str_eq(st->key, key))
-			return true;
-	}
-	return false;
+	return k->count > 0 && states_find(k->keys, key, &slot);
 }

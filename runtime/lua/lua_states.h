@@ -9,7 +9,8 @@ typedef struct States States;
 
 typedef struct {
 	Str key;                      /* JSON text */
-	int64_t position, updated_us; /* of the last event that was handled for it */
+	int64_t position, updated_us; /* of the last event that was handled for it … */
+	int64_t version;              /* … within its aggregate */
 	uint32_t bytes;               /* about what it takes in Lua */
 	bool known;                   /* loaded, or known not to exist */
 	bool exists;
@@ -27,6 +28,8 @@ void states_close(States *s);
 
 /* Finds the slot of a key, or makes one; it is not dropped before the next states_page(). */
 uint32_t states_slot(States *s, Str key);
+/* The same without making one, and without keeping it longer. */
+bool states_find(const States *s, Str key, uint32_t *slot);
 State *states_at(States *s, uint32_t slot); /* valid until the next states_slot() */
 bool states_has(const States *s, size_t slot);
 

@@ -19,7 +19,7 @@ typedef struct {
 	size_t size;
 } Trace;
 
-static bool is_users(const lua_Debug *ar)
+bool lua_trace_is_script(const lua_Debug *ar)
 {
 	return ar->source[0] == '@' && strncmp(ar->source, "@prelude/", 9) != 0;
 }
@@ -61,7 +61,7 @@ static void place(Trace *t, const lua_Debug *ar)
 
 	if (named)
 		t->text += len;
-	if (!is_users(ar) || t->placed || (!named && t->where[0] != '\0'))
+	if (!lua_trace_is_script(ar) || t->placed || (!named && t->where[0] != '\0'))
 		return; /* the innermost frame stands until one is named */
 	t->placed = named;
 	snprintf(t->where, sizeof(t->where), "%s:%d", ar->source + 1, ar->currentline);
@@ -97,7 +97,7 @@ void lua_trace_describe(lua_State *L, const char *subject, Err *err)
 	for (int level = 0; level < FRAMES_SEEN && lua_getstack(L, level, &ar); level++) {
 		lua_getinfo(L, "Sln", &ar);
 		place(&t, &ar);
-		if (is_users(&ar))
+		if (lua_trace_is_script(&ar))
 			show(&t, &ar);
 	}
 	if (!t.placed)

@@ -4,6 +4,9 @@
 
 #include "base/err.h"
 
+/* True for a line of the workspace's files, and not of the prelude; `ar` must have its source. */
+bool lua_trace_is_script(const lua_Debug *ar);
+
 /* Describes the error value on top of L's stack while its frames are still there: the message as
  * "file:line: subject: what", the traceback without the prelude's frames and C's. Runs no code of
  * a script's, not even a __tostring. [error] -> [error] */

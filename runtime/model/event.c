@@ -38,3 +38,17 @@ bool event_type_matches(Str pattern, Str type)
 		p++;
 	return p == pattern.len;
 }
+
+int event_type_choose(const Str *patterns, size_t n, Str type)
+{
+	int best = -1;
+
+	for (size_t i = 0; i < n; i++) {
+		if (str_eq(patterns[i], type))
+			return (int)i;
+		if (event_type_matches(patterns[i], type) &&
+			(best < 0 || patterns[i].len > patterns[best].len))
+			best = (int)i;
+	}
+	return best;
+}

@@ -31,3 +31,7 @@ void event_uuid_text(const unsigned char uuid[16], char out[37]);
 /* True where `pattern` takes events of this type: an exact type, or a glob in which `*` stands
  * for any run of characters ("container.*", "*.failed", "*"). */
 bool event_type_matches(Str pattern, Str type);
+
+/* Which of the patterns takes events of this type: an exact type wins over a glob, a longer glob
+ * over a shorter, the first between equals. -1: none. */
+int event_type_choose(const Str *patterns, size_t n, Str type);

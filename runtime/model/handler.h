@@ -16,13 +16,19 @@ typedef struct {
 	const char *name;
 	const char *path; /* of the file, as the workspace names it: "projections/x.lua" */
 	ScriptKind kind;
+	const char *aggregate; /* of a reducer: the aggregate type that it folds; NULL otherwise */
+	int snapshot_every;    /* of a reducer: versions between two snapshots; 0 otherwise */
 	int version;
 	OnError on_error;
 	bool sql;         /* `sql = true`: runs one event at a time and may ask queries */
 	const Str *types; /* the patterns of `on`, without duplicates; never empty */
 	size_t ntypes;
+	const Str *key_paths; /* of the event, one for each part of the key */
+	size_t nkey_paths;    /* 0: a function makes the keys, as many as it likes */
 	Str spec;        /* JSON: the definition as the SQL function projection_ensure() takes it */
-	char digest[65]; /* sha-256 (hex) of the file and of every module that it required */
+	char digest[65]; /* sha-256 (hex) of the file and of all that it is made of: modules,
+			    upcasters */
+	Str files;       /* JSON: {path: text} of those files, from which it can be opened again */
 } Definition;
 
 /* One dead letter: an event that a handler refused, or that waits behind one. */
@@ -51,7 +57,22 @@ typedef struct {
 	size_t nsql;
 	const DeadLetter *dead; /* events that came for a parked key, in order */
 	size_t ndead;
+	Str snapshots; /* of a reducer: JSON array of {"aggregate_id", "version", "event_id",
+			* "state"};
+			* "" = none */
 } Effects;
+
+/* One line that ran while an event was traced. Lives until the next trace(). A state that there was
+ * not begins with a step from none to what it is before its first event: at the line of `initial`,
+ * or at line 0 (columns and their defaults, an empty document). What a handler returns is the
+ * doing of its last line. */
+typedef struct {
+	const char *file; /* "projections/x.lua" */
+	int line;
+	Str key;    /* whose state the handler had, as in DeadLetter.key */
+	Str before; /* the state before and after the line, where it changed it; both s == NULL */
+	Str after;  /* where it did not. One of them is s == NULL where there is no state. */
+} TraceStep;
 
 /* What scripts are at, for a watchdog in another thread: one for the whole process, written by
  * every handler with relaxed atomic stores, to be read with __atomic_load_n. While `calls` does not
@@ -110,6 +131,40 @@ typedef struct {
 	/* The JSON text of the event's nth key, for a dead letter; s == NULL behind the last one.
 	 * Lives until the next call. */
 	Str (*key_of)(Handler *h, EventSlice page, size_t index, size_t nth);
+
+	/* --- What a debugger asks. A script with sql = true answers none of it (ERR_USAGE). --- */
+
+	/* The state of a key (as in DeadLetter.key) in the cache, as JSON: a projection's row as
+	 * one object, or the document. s == NULL: there is none, or it is not in the cache. Lives
+	 * until the next call. */
+	bool (*state)(Handler *h, Str key, Str *json, Err *err);
+
+	/* Compiles a Lua expression over the names `event`, `state` (`row` is the same), `before`
+	 * (the state before the event) and `key`, beside the words that scripts have. `subject`
+	 * begins its errors ("--break"). A number from 1 on for evaluate(); 0: err says why not. */
+	int (*expression)(Handler *h, const char *subject, Str text, Err *err);
+
+	/* The value of an expression: whether Lua takes it for true, and its JSON text (a value
+	 * that is none in JSON: the text of tostring, as a string; nil: "null"). It sees copies: it
+	 * can change nothing. `event` may be NULL, `key` and the states s == NULL: they are nil
+	 * then. *json lives until the next call; it may be NULL. */
+	bool (*evaluate)(Handler *h, int expression, const Event *event, Str key, Str before,
+		Str state, bool *truth, Str *json, Err *err);
+
+	/* As run(), careful, for the one event at *at (need() and load() as ever), and tells every
+	 * line that ran, in order; a line that goes on after a call is told again only where it
+	 * changed the state then. At most `most` of each key: where more ran, the last one told is
+	 * the line that changed the state last, and its `before` what the steps before it left. An
+	 * event that fails: the lines until then, with what they changed. */
+	RunResult (*trace)(Handler *h, EventSlice page, size_t *at, size_t most,
+		const TraceStep **steps, size_t *n, Err *err);
+
+	/* Counts from now on how often each line of the script's files runs. */
+	void (*cover)(Handler *h);
+	/* JSON: {file: {"functions": [{"line", "last"}], "lines": {"12": times, …}}}, every line of
+	 * a function that can run; 0 for one that never did. s == NULL before cover(). Lives until
+	 * the next call. */
+	Str (*coverage)(Handler *h);
 
 	size_t (*memory)(Handler *h); /* bytes held by the script and its states */
 	void (*close)(Handler *h);

@@ -2,8 +2,11 @@
 
 #include "pg/pg_target.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 
 struct PgDb {
@@ -12,6 +15,14 @@ struct PgDb {
 	bool prepared[SQL_COUNT];
 	void (*notice)(void *owner, const char *text);
 	void *notice_owner;
+	struct {
+		bool under_way; /* the connection is the thread's until it is joined */
+		pthread_t thread;
+		SqlId id;
+		int n;
+		const char *const *params;
+		PGresult *answer;
+	} sent;
 };
 
 static void on_notice(void *arg, const PGresult *res)
@@ -75,10 +86,22 @@ PgDb *pg_db_open(const PgTarget *target, Err *err)
 	return db;
 }
 
+/* Before any other use of the connection. */
+static void join(PgDb *db)
+{
+	if (db->sent.under_way)
+		pthread_join(db->sent.thread, NULL);
+	db->sent.under_way = false;
+}
+
 void pg_db_close(PgDb *db)
 {
 	if (db == NULL)
 		return;
+	if (db->sent.under_way)
+		pg_db_cancel(db);
+	join(db);
+	PQclear(db->sent.answer);
 	PQfinish(db->pg);
 	free(db->schema);
 	free(db);
@@ -102,6 +125,7 @@ static PgRows *checked(PgDb *db, PGresult *res, Err *err)
 
 PgRows *pg_db_query(PgDb *db, const char *sql, int n, const char *const *params, Err *err)
 {
+	join(db);
 	return checked(db, PQexecParams(db->pg, sql, n, NULL, params, NULL, NULL, 0), err);
 }
 
@@ -110,6 +134,7 @@ static bool prepare(PgDb *db, SqlId id, Err *err)
 	Buf text = { 0 };
 	PgRows *rows;
 
+	join(db);
 	if (db->prepared[id])
 		return true;
 	sql_text(id, db->schema, &text);
@@ -127,10 +152,50 @@ PgRows *pg_db_run(PgDb *db, SqlId id, int n, const char *const *params, Err *err
 	return checked(db, PQexecPrepared(db->pg, sql_name(id), n, params, NULL, NULL, 0), err);
 }
 
+static void *in_thread(void *arg)
+{
+	PgDb *db = arg;
+
+	db->sent.answer = PQexecPrepared(
+		db->pg, sql_name(db->sent.id), db->sent.n, db->sent.params, NULL, NULL, 1);
+	return NULL;
+}
+
+/* A thread reads the answer, so that no full socket holds the server up. Signals are for the
+ * caller's. */
+bool pg_db_send(PgDb *db, SqlId id, int n, const char *const *params, Err *err)
+{
+	sigset_t all, before;
+
+	if (!prepare(db, id, err))
+		return false;
+	assert(db->sent.answer == NULL);
+	db->sent.id = id;
+	db->sent.n = n;
+	db->sent.params = params;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	db->sent.under_way = pthread_create(&db->sent.thread, NULL, in_thread, db) == 0;
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return db->sent.under_way || err_set(err, ERR_NOMEM, "database: no thread can be started");
+}
+
+PgRows *pg_db_take(PgDb *db, Err *err)
+{
+	PGresult *answer;
+
+	join(db);
+	answer = db->sent.answer;
+	db->sent.answer = NULL;
+	return checked(db, answer, err);
+}
+
 bool pg_db_script(PgDb *db, const char *sql, Err *err)
 {
-	PgRows *rows = checked(db, PQexec(db->pg, sql), err);
+	PgRows *rows;
 
+	join(db);
+	rows = checked(db, PQexec(db->pg, sql), err);
 	pg_rows_free(rows);
 	return rows != NULL;
 }
@@ -153,6 +218,7 @@ bool pg_db_wait_notify(PgDb *db, int timeout_ms, Err *err)
 	struct pollfd fd = { .fd = PQsocket(db->pg), .events = POLLIN };
 
 	err_clear(err);
+	join(db);
 	if (notified(db))
 		return true;
 	if (poll(&fd, 1, timeout_ms) <= 0)

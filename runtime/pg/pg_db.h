@@ -24,6 +24,12 @@ void pg_db_close(PgDb *db);
 PgRows *pg_db_run(PgDb *db, SqlId id, int n, const char *const *params, Err *err);
 PgRows *pg_db_query(PgDb *db, const char *sql, int n, const char *const *params, Err *err);
 
+/* The same in two halves, with the rows in binary format: between them the server works, and its
+ * answer arrives, while the caller does something else. One at a time; any other call waits for it
+ * first. The parameters must live until the answer is taken. */
+bool pg_db_send(PgDb *db, SqlId id, int n, const char *const *params, Err *err);
+PgRows *pg_db_take(PgDb *db, Err *err);
+
 /* Runs a script of several statements (simple protocol, one implicit transaction unless it says
  * BEGIN). */
 bool pg_db_script(PgDb *db, const char *sql, Err *err);

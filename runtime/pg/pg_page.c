@@ -124,6 +124,23 @@ bool event_page_fill(EventPage *page, PgRows *rows, Err *err)
 	return true;
 }
 
+size_t event_page_rest(
+	const EventPage *page, int64_t *ids, size_t most, int64_t *from_us, int64_t *to_us)
+{
+	size_t n = 0;
+
+	*from_us = INT64_MAX;
+	*to_us = INT64_MIN;
+	for (int row = (int)page->count; n < most && row < PQntuples(page->rows); row++) {
+		int64_t us = i64(page->rows, row, TIMESTAMP) + PG_EPOCH_US;
+
+		ids[n++] = i64(page->rows, row, ID);
+		*from_us = us < *from_us ? us : *from_us;
+		*to_us = us > *to_us ? us : *to_us;
+	}
+	return n;
+}
+
 void event_page_clear(EventPage *page)
 {
 	PQclear(page->rows);

@@ -14,5 +14,11 @@ typedef struct {
 
 /* Takes the rows over. False: the columns are not those of events_page.sql. */
 bool event_page_fill(EventPage *page, PgRows *rows, Err *err);
+
+/* The ids of the rows from the cut on, at most `most` of them: how many. [*from_us, *to_us] becomes
+ * the span of their `timestamp`. */
+size_t event_page_rest(
+	const EventPage *page, int64_t *ids, size_t most, int64_t *from_us, int64_t *to_us);
+
 void event_page_clear(EventPage *page); /* gives the rows back, keeps the array */
 void event_page_free(EventPage *page);

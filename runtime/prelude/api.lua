@@ -1,4 +1,4 @@
--- The words of the language, as data: what is checked at load (schema, projection), what editors know
+-- The words of the language, as data: what is checked at load (schema, definition), what editors know
 -- (runtime/meta/moonwake.lua) and what the reference says are made from this one table.
 
 local MB = "megabytes"
@@ -9,8 +9,14 @@ return {
     { name = "projection", args = "name", returns = "fun(definition: moonwake.Projection)", since = "0.1",
       params = { { "name", "string", "the table that it fills; the file's name without .lua" } },
       doc = "Defines a read model, as a statement: projection \"name\" { … }" },
+    { name = "reducer", args = "name", returns = "fun(definition: moonwake.Reducer)", since = "0.2",
+      params = { { "name", "string", "the file's name without .lua" } },
+      doc = "Defines the state of one aggregate, as a statement: reducer \"name\" { … }" },
+    { name = "upcaster", args = "name", returns = "fun(definition: moonwake.Upcaster)", since = "0.2",
+      params = { { "name", "string", "the file's name without .lua" } },
+      doc = "Defines how old events become like new ones, as a statement: upcaster \"name\" { … }" },
     { name = "delete", type = "moonwake.Delete", since = "0.1",
-      doc = "What a handler returns to remove its row: return delete" },
+      doc = "What a handler returns to remove its row or state: return delete" },
     { name = "json", type = "moonwake.json", since = "0.1",
       doc = "json.null, json.encode(value), json.decode(text), json.array(t), json.is_array(t)" },
     { name = "array", args = "list", returns = "table", since = "0.1",
@@ -31,6 +37,43 @@ return {
     { name = "log", args = "...", since = "0.1",
       params = { { "...", "any", "values, written with tostring" } },
       doc = "Writes a line to the program's log, with the script's name; print does the same" },
+  },
+
+  -- What the specs of scripts may say beside busted's words (`moonwake test`), and json, array, decimal, time, iso and
+  -- utc_date, which are the scripts'.
+  spec_words = {
+    { name = "script", args = "name", returns = "table", since = "0.2",
+      params = { { "name", "string", "a script's name, or its path in the workspace" } },
+      doc = "Names the script under test for the block in which it stands; without it, spec/NAME_spec.lua is for NAME" },
+    { name = "given", args = "events", since = "0.2",
+      params = { { "events", "table", "{ { \"type\", \"aggregate_id\", { data }, field = value, … }, field = value for all, … }" } },
+      doc = "The script handles these events, and none of them fails" },
+    { name = "when", args = "events", since = "0.2",
+      params = { { "events", "table", "as of given; the last one may fail, if expect_error follows" } },
+      doc = "The script handles these events" },
+    { name = "advance", args = "duration", since = "0.2",
+      params = { { "duration", "number | string", "seconds, or \"90s\", \"5m\", \"1h30m\", \"2d\"" } },
+      doc = "The next event comes so much later than the last one (otherwise one second)" },
+    { name = "expect_row", args = "key, fields", since = "0.2",
+      params = { { "key", "any", "a list of values for a key of several columns" },
+        { "fields", "table", "maybe not all of them; absent: there is no such row" } },
+      doc = "The row has these fields with these values" },
+    { name = "expect_state", args = "key, fields", since = "0.2",
+      params = { { "key", "any", "of a reducer: the aggregate_id" }, { "fields", "table", "as of expect_row" } },
+      doc = "The same, for the state of a reducer or a document" },
+    { name = "expect_error", args = "pattern", since = "0.2",
+      params = { { "pattern", "string?", "a Lua pattern, or a part of the message" } },
+      doc = "The last event failed; the history goes on without it" },
+    { name = "row", args = "key", returns = "table?", since = "0.2", params = { { "key", "any", "as of expect_row" } },
+      doc = "The row as its handler sees it, or nil" },
+    { name = "state", args = "key", returns = "table?", since = "0.2", params = { { "key", "any", "as of expect_row" } },
+      doc = "The same, for the state of a reducer or a document" },
+    { name = "rows", args = "", returns = "{ key: any, row: table }[]", since = "0.2",
+      doc = "All rows, in the order of their keys" },
+    { name = "absent", type = "table", since = "0.2", doc = "What is expected where there is to be no row, or no field" },
+    { name = "exactly", args = "fields", returns = "table", since = "0.2",
+      params = { { "fields", "table", "all of them" } },
+      doc = "Fields that are expected, and no others beside them: expect_row(key, exactly { … })" },
   },
 
   -- The fields of each kind of definition.
@@ -55,6 +98,8 @@ return {
           doc = "event type or glob -> handler(row, event); an exact type wins over a glob, a longer glob over a shorter" },
         on_error = { type = "string", default = "stop", one_of = { "stop", "skip", "park_key" }, since = "0.1",
           doc = "when a handler fails: stop, skip the event, or park the event and all later ones of its key" },
+        promote = { type = "string", default = "auto", one_of = { "auto", "when_equal", "manual" }, since = "0.2",
+          doc = "when a version that was built beside the live one takes its place: at once, if no row differs, or on approval" },
         sql = { type = "boolean", default = false, since = "0.1",
           doc = "handlers get (db, event) and say db:exec(sql, …) and db:query(sql, …); trusted, and outside of replay's promise" },
         tables = { type = "table", since = "0.1", lua = "table<string, string>",
@@ -65,6 +110,58 @@ return {
           doc = "what the script may hold, its cached states apart" },
         jit = { type = "boolean", default = false, since = "0.1",
           doc = "compiles the script's loops; a trusted script's choice, since the budget cannot stop compiled code" },
+      },
+    },
+    reducer = {
+      class = "moonwake.Reducer",
+      fields = {
+        aggregate = { type = "string", required = true, since = "0.2",
+          doc = "the aggregate type whose events it folds; each aggregate has a state of its own" },
+        version = { type = "integer", default = 1, min = 1, max = 2147483647, since = "0.2",
+          doc = "to be raised when the meaning of the state changes: states and snapshots are then made anew" },
+        snapshot_every = { type = "integer", default = 50, min = 1, max = 1000000, unit = "versions", since = "0.2",
+          doc = "how many versions of an aggregate lie between two stored snapshots of its state" },
+        initial = { type = "function", since = "0.2", lua = "fun(): table",
+          doc = "makes the state of a new aggregate; without it, {}" },
+        on = { type = "table", required = true, since = "0.2",
+          lua = "table<string, fun(state: table, event: moonwake.Event): table | moonwake.Delete | nil>",
+          doc = "event type or glob -> handler(state, event); an exact type wins over a glob, a longer glob over a shorter" },
+        transitions = { type = "table", since = "0.2", lua = "moonwake.Transitions",
+          doc = "the state machine in one field of the state; an event that breaks it is refused" },
+        on_error = { type = "string", default = "stop", one_of = { "stop", "skip", "park_key" }, since = "0.2",
+          doc = "when a handler fails: stop, skip the event, or park the event and all later ones of its aggregate" },
+        budget = { type = "integer", default = 10000000, min = 1000, max = 1000000000000, unit = "instructions",
+          since = "0.2", doc = "what one call of a handler may spend" },
+        memory = { type = "integer", default = 64, min = 1, max = 65536, unit = MB, since = "0.2",
+          doc = "what the script may hold, its cached states apart" },
+        jit = { type = "boolean", default = false, since = "0.2",
+          doc = "compiles the script's loops; a trusted script's choice, since the budget cannot stop compiled code" },
+      },
+    },
+    upcaster = {
+      class = "moonwake.Upcaster",
+      fields = {
+        type = { type = "string", required = true, since = "0.2",
+          doc = "event type or glob; of several upcasters an exact type wins over a glob, a longer glob over a shorter" },
+        from = { type = "integer", required = true, min = 0, max = 2147483646, since = "0.2",
+          doc = "the schema_version of the events that it takes; they leave it with the next one" },
+        up = { type = "function", required = true, since = "0.2", lua = "fun(data: table, event: moonwake.Event): table?",
+          doc = "changes the event's data, or returns new data" },
+      },
+    },
+  },
+
+  -- The fields of what stands in a definition.
+  parts = {
+    transitions = {
+      class = "moonwake.Transitions",
+      fields = {
+        field = { type = "string", default = "status", since = "0.2",
+          doc = "the field of the state that holds the machine's state, a string" },
+        initial = { type = "string", required = true, since = "0.2",
+          doc = "what a new aggregate begins with" },
+        states = { type = "table", required = true, since = "0.2", lua = "table<string, string[]>",
+          doc = "each state -> the list of those that may follow it ({}: none does)" },
       },
     },
   },
@@ -153,8 +250,10 @@ return {
 
   -- Relations of the schema, which no projection may be named like.
   reserved_tables = {
-    "alerts", "consumer_epochs", "consumer_groups", "consumers", "dead_letters", "event_cursors", "event_ids", "event_types", "events", "log_floor",
-    "migrations", "outbox", "seals", "settings", "snapshots", "state_projections", "streams", "timers",
+    "aggregate_states", "alerts", "consumer_epochs", "consumer_groups", "consumer_types", "consumers", "dead_letters",
+    "declined_scripts", "deliveries", "event_cursors", "event_ids", "event_types", "events", "log_floor", "migrations",
+    "outbox", "projection_builds", "projection_versions", "reducers", "script_sources", "seals", "settings", "snapshots",
+    "state_projections", "streams", "timers",
   },
   -- Columns that every projection has, and PostgreSQL's own.
   reserved_columns = {

@@ -1,31 +1,19 @@
 -- projection "name" { … }: checks a definition and gives it the shape that the host takes.
 local api = require "prelude.api"
 local columns = require "prelude.columns"
+local definition = require "prelude.definition"
 local nearest = require "prelude.nearest"
 local schema = require "prelude.schema"
 
 local FIELDS = api.definitions.projection.fields
 
 
-local function problem(text, ...)
-  error({ problem = text:format(...) }, 0)
-end
-
-
-local function contains(list, value)
-  for _, item in ipairs(list) do
-    if item == value then
-      return true
-    end
-  end
-  return false
-end
+local problem, contains = definition.problem, definition.contains
 
 
 local function check_name(name)
-  if not schema.is_name(name) then
-    problem("a name is lower-case letters, digits and _, begins with a letter and has at most 48 bytes")
-  elseif contains(api.reserved_tables, name) or name:match("^events_") then
+  definition.check_name(name)
+  if contains(api.reserved_tables, name) or name:match("^events_") then
     problem("the name belongs to moonwake's own table (choose another)")
   end
 end
@@ -179,23 +167,6 @@ local function check_indexes(def, key, values, json)
 end
 
 
-local function check_handlers(on)
-  local types, handlers = {}, {}
-  for i, pattern in ipairs(schema.sorted_keys(on)) do
-    if type(pattern) ~= "string" or pattern == "" or #pattern > 255 or pattern:match("[%z%c]") then
-      problem("on: %s is no event type (write [\"type\"] = function(row, event) … end)", schema.show(pattern))
-    elseif type(on[pattern]) ~= "function" then
-      problem("on['%s'] must be a function(row, event), not %s", pattern, schema.show(on[pattern]))
-    end
-    types[i], handlers[i] = pattern, on[pattern]
-  end
-  if #types == 0 then
-    problem("on is empty (name at least one event type, or \"*\")")
-  end
-  return types, handlers
-end
-
-
 local function check_tables(def, json)
   local list = json.array({})
   for i, name in ipairs(schema.sorted_keys(def.tables or {})) do
@@ -230,41 +201,23 @@ end
 
 --- What the host takes: the checked definition with `spec`, the part that SQL sees.
 local function normalise(name, raw, json)
-  local def, why = schema.check(raw, FIELDS)
-  if not def then
-    problem("%s", why)
-  end
+  local def = definition.check(raw, FIELDS)
   check_name(name)
-  local out = { name = name, version = def.version, on_error = def.on_error, sql = def.sql,
-    budget = raw.budget, memory = raw.memory, jit = def.jit, form = check_form(def) }
+  local out = { version = def.version, on_error = def.on_error, sql = def.sql, budget = raw.budget,
+    memory = raw.memory, jit = def.jit, form = check_form(def) }
   local parsed = parse_columns(def.columns or {}, json)
   out.key_paths = key_paths(def.key)
   out.key_function = type(def.key) == "function" and def.key or nil
   out.key = key_columns(def, key_names(def, out.key_paths), parsed)
   out.columns = value_columns(parsed)
-  out.types, out.handlers = check_handlers(def.on)
+  out.types, out.handlers = definition.handlers(def.on, "row")
   out.spec = { name = name, version = def.version, form = out.form, key = json.array(def.sql and {} or out.key),
     columns = json.array(out.columns), indexes = check_indexes(def, out.key, out.columns, json),
-    tables = check_tables(def, json) }
+    tables = check_tables(def, json), promote = raw.promote }
   return out
 end
 
 
---- A statement, not a `return`: a tail call would lose the user's file and line.
-return function(register, json)
-  return function(name)
-    if type(name) ~= "string" then
-      error(("projection: a name is expected, not %s (write projection \"name\" { … })"):format(schema.show(name)), 2)
-    end
-    return function(def)
-      local ok, result = pcall(normalise, name, def, json)
-      if not ok then
-        error(("projection '%s': %s"):format(name, type(result) == "table" and result.problem or result), 2)
-      end
-      local problem_with_file = register(result)
-      if problem_with_file then
-        error(("projection '%s': %s"):format(name, problem_with_file), 2)
-      end
-    end
-  end
+return function(file, json)
+  return definition.statement("projection", function(name, raw) return normalise(name, raw, json) end, file)
 end

@@ -27,6 +27,18 @@ function strict.readonly(t, name, absent)
 end
 
 
+--- The words as a script's globals, which it cannot set.
+function strict.view(words)
+  return setmetatable({}, {
+    __index = words,
+    __newindex = function(_, name)
+      error(("global '%s' cannot be set (use a local, or the state that the handler gets)"):format(tostring(name)), 2)
+    end,
+    __metatable = false,
+  })
+end
+
+
 --- What a script's globals are: the words, and an error for any other.
 function strict.environment(words)
   setmetatable(words, {
@@ -38,13 +50,7 @@ function strict.environment(words)
       error(("unknown word '%s'%s"):format(tostring(name), nearest(name, schema.sorted_keys(words))), 2)
     end,
   })
-  return setmetatable({}, {
-    __index = words,
-    __newindex = function(_, name)
-      error(("global '%s' cannot be set (use a local, or the state that the handler gets)"):format(tostring(name)), 2)
-    end,
-    __metatable = false,
-  })
+  return strict.view(words)
 end
 
 

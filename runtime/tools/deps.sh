@@ -35,6 +35,7 @@ for set in ${*:-build lint test}; do
     need zlib1g-dev library zlib
     need libssl-dev library libcrypto
     need libcsv-dev header csv.h
+    need libedit-dev library libedit
     need postgresql postgres
     ;;
   lint)

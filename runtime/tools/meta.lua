@@ -52,6 +52,24 @@ local function lua_type(field)
 end
 
 
+--- The definitions, and behind each the parts that it has, with a title for the reference.
+local function classes()
+  local list = {}
+  for _, kind in ipairs(schema.sorted_keys(api.definitions)) do
+    local definition = api.definitions[kind]
+    list[#list + 1] = { class = definition.class, fields = definition.fields,
+      title = ("## %s \"name\" { … }"):format(kind) }
+    for _, part in ipairs(schema.sorted_keys(api.parts)) do
+      if definition.fields[part] then
+        list[#list + 1] = { class = api.parts[part].class, fields = api.parts[part].fields,
+          title = ("### %s = { … }"):format(part) }
+      end
+    end
+  end
+  return list
+end
+
+
 local function stubs()
   local out = {
     "---@meta moonwake",
@@ -79,8 +97,7 @@ local function stubs()
   add "---@class moonwake.Database"
   add "---@field exec fun(self: moonwake.Database, sql: string, ...: any)"
   add "---@field query fun(self: moonwake.Database, sql: string, ...: any): table[]"
-  for _, kind in ipairs(schema.sorted_keys(api.definitions)) do
-    local definition = api.definitions[kind]
+  for _, definition in ipairs(classes()) do
     add ""
     add("---@class %s", definition.class)
     for _, name in ipairs(schema.sorted_keys(definition.fields)) do
@@ -90,7 +107,7 @@ local function stubs()
         note ~= "" and (" (" .. note .. ")") or "")
     end
   end
-  for _, word in ipairs(api.words) do
+  local function add_word(word)
     add ""
     add("--- %s", word.doc)
     for _, param in ipairs(word.params or {}) do
@@ -105,6 +122,14 @@ local function stubs()
       add("---@type %s", word.type)
       add("%s = nil", word.name)
     end
+  end
+  for _, word in ipairs(api.words) do
+    add_word(word)
+  end
+  add ""
+  add "-- What specs of scripts may say beside busted's words."
+  for _, word in ipairs(api.spec_words) do
+    add_word(word)
   end
   return out
 end
@@ -125,10 +150,10 @@ local function reference()
   local function add(text, ...)
     out[#out + 1] = select("#", ...) > 0 and text:format(...) or text
   end
-  for _, kind in ipairs(schema.sorted_keys(api.definitions)) do
-    local fields = api.definitions[kind].fields
+  for _, definition in ipairs(classes()) do
+    local fields = definition.fields
     add ""
-    add("## %s \"name\" { … }", kind)
+    add(definition.title)
     add ""
     add "| field | type | | meaning |"
     add "|---|---|---|---|"
@@ -159,12 +184,15 @@ local function reference()
   for _, field in ipairs(api.event) do
     add("| `%s` | `%s` | %s |", field.name, cell(field.lua or field.type), cell(field.doc))
   end
+  local function add_words(words)
+    for _, word in ipairs(words) do
+      add("- `%s`: %s", word.args and ("%s(%s)"):format(word.name, word.args) or word.name, word.doc)
+    end
+  end
   add ""
   add "## Words"
   add ""
-  for _, word in ipairs(api.words) do
-    add("- `%s`: %s", word.args and ("%s(%s)"):format(word.name, word.args) or word.name, word.doc)
-  end
+  add_words(api.words)
   add ""
   add("Of Lua's own library: `%s`.", table.concat(api.library, "`, `"))
   add "`pairs` and `next` visit numbers ascending, then strings bytewise."
@@ -179,6 +207,12 @@ local function reference()
       add("- `%s.%s`: %s", library, name, api.absent_members[library][name])
     end
   end
+  add ""
+  add "## Words of specs"
+  add ""
+  add "For `moonwake test`, beside busted's own words and `json`, `array`, `decimal`, `time`, `iso`, `utc_date`."
+  add ""
+  add_words(api.spec_words)
   return out
 end
 

@@ -82,7 +82,7 @@ describe("a handler's failure is told with event, file and line:", function()
   local cases = {
     throws = { "row.n = 1; local x = event.data.a.b", "projections/throws.lua:4" },
     loops = { "while true do end", "budget" },
-    eats = { "local t = {} for i = 1, 1e9 do t[i] = ('x'):rep(1000) .. i end", "memory" },
+    eats = { "local t = {} for i = 1, 1e9 do t[i] = ('x'):rep(100000) .. i end", "memory" },
     stringy = { "row.n = 'seven'", "bigint" },
     returns = { "return 42", "projections/returns.lua" },
     unknown = { "row.nn = 1", "did you mean 'n'" },

@@ -12,6 +12,19 @@ end
 
 describe("a definition", function()
   teardown(script.clean)
+
+  it("knows the names of all tables that the schema has", function()
+    local reserved, missing = {}, {}
+    for _, name in ipairs(dofile("runtime/prelude/api.lua").reserved_tables) do
+      reserved[name] = true
+    end
+    for name in io.popen("grep -ohE 'CREATE (TABLE|VIEW|SEQUENCE) moonwake\\.[a-z_]+' sql/*.sql"):read("*a"):gmatch("moonwake%.([a-z_]+)") do
+      missing[#missing + 1] = not reserved[name] and not name:match("^events_") and name or nil
+    end
+    assert.same({}, missing)
+    assert.is_true(reserved.events)
+  end)
+
   local ON = "on = { t = function() end }"
 
   local wrong = {

@@ -57,26 +57,46 @@ local function failure(err)
 end
 
 
---- Opens projections/NAME.lua of the files. nil and the failure where it does not load.
+--- Opens a script of these files (path -> source): projections/NAME.lua, or what `name` says with a folder, such as
+-- "scripts/reducers/x". `files` may be the source itself, or { dir = a folder that is there already }, or { bundle = the
+-- JSON of Definition.files }. nil and the failure where it does not load.
 function script.open(name, files, options)
-  if type(files) == "string" then
-    files = { ["projections/" .. name .. ".lua"] = files }
+  local path = (name:find("/", 1, true) and name or "projections/" .. name) .. ".lua"
+  local keep, dir, bundle = {}, "/nowhere", nil
+  if type(files) == "table" and (files.dir or files.bundle) then
+    dir, bundle = files.dir or dir, files.bundle
+  else
+    dir = script.workspace(type(files) == "string" and { [path] = files } or files)
   end
-  local dir = script.workspace(files)
   local opts = ffi.new("LuaOptions", options or {})
-  opts.workspace = dir
+  opts.workspace, opts.files = dir, str(bundle, keep)
   local err = ffi.new("Err")
-  local handler = C.lua_handler_open(opts, "projections/" .. name .. ".lua", err)
+  local handler = C.lua_handler_open(opts, path, err)
   if handler == nil then
     return nil, failure(err)
   end
-  return setmetatable({ handler = handler, ops = handler.ops, rows = {}, next_id = 1, dead = {}, sql = {}, dir = dir }, Script)
+  return setmetatable({ handler = handler, ops = handler.ops, rows = {}, snapshots = {}, next_id = 1, dead = {}, sql = {},
+    dir = dir }, Script)
 end
 
 
 --- A projection "p" with the fields of its definition.
 function script.define(fields, options)
   local s, err = script.open("p", ("projection \"p\" {\n%s\n}\n"):format(fields), options)
+  if not s then
+    error(err.message, 2)
+  end
+  return s
+end
+
+
+--- The same for a reducer "r" of the aggregate type "thing"; `more` are other files of its workspace.
+function script.define_reducer(fields, more, options)
+  local files = { ["scripts/reducers/r.lua"] = ("reducer \"r\" { aggregate = \"thing\",\n%s\n}\n"):format(fields) }
+  for path, source in pairs(more or {}) do
+    files[path] = source
+  end
+  local s, err = script.open("scripts/reducers/r", files, options)
   if not s then
     error(err.message, 2)
   end
@@ -92,15 +112,17 @@ end
 local STRINGS = { "type", "aggregate_type", "aggregate_id", "data", "metadata", "source", "correlation_id",
   "actor_type", "actor_id", "severity", "impact" }
 
---- An EventSlice of events given as tables; ids rise by one unless they are given.
-function Script:page(events)
+--- An EventSlice of events given as tables; ids rise by one, from 1 or `counter.next_id`, unless they are given.
+function script.events(events, counter)
   local keep = {}
   local array = ffi.new("Event[?]", math.max(#events, 1))
+  counter = counter or { next_id = 1 }
   for i, e in ipairs(events) do
     local out = array[i - 1]
-    local id = e.id or self.next_id
-    self.next_id = id + 1
-    out.id, out.version, out.schema_version, out.occurrences = id, e.version or 1, 1, e.occurrences or 1
+    local id = e.id or counter.next_id
+    counter.next_id = id + 1
+    out.id, out.version, out.schema_version, out.occurrences = id, e.version or 1,
+      e.schema_version or 1, e.occurrences or 1
     out.timestamp_us = (e.timestamp or 1767225600) * 1000000LL + (e.us or 0)
     out.occurred_us = (e.occurred_at or 1767225600) * 1000000LL + (e.us or 0)
     for b = 0, 15 do
@@ -121,6 +143,11 @@ function Script:page(events)
     end
   end
   return { slice = ffi.new("EventSlice", { array, #events }), array = array, keep = keep, count = #events }
+end
+
+
+function Script:page(events)
+  return script.events(events, self)
 end
 
 
@@ -190,7 +217,11 @@ function Script:prepare(page, from, to)
     local row = self.rows[key_of_row(wanted, self:key_names())]
     if row then
       local raw = getmetatable(row) and getmetatable(row).raw or json.encode(row)
-      local state = parts(raw).state or raw
+      local members = parts(raw)
+      local state = members.state or raw
+      if self:definition().kind == C.KIND_REDUCER then
+        state = ('{"version": %s, "state": %s}'):format(members.version, members.state)
+      end
       if not self.ops.load(self.handler, wanted.n, str(state, page.keep), err) then
         return nil, failure(err)
       end
@@ -219,7 +250,11 @@ function Script:collect()
   if not self.ops.collect(self.handler, fx, err) then
     return nil, failure(err)
   end
-  local out = { text = text(fx.upserts), upserts = {}, deletes = {}, dead = {}, sql = {} }
+  local out = { text = text(fx.upserts), upserts = {}, deletes = {}, dead = {}, sql = {},
+    snapshots = text(fx.snapshots) ~= "" and parts(text(fx.snapshots)) or {} }
+  for _, snapshot in ipairs(out.snapshots) do
+    self.snapshots[#self.snapshots + 1] = snapshot
+  end
   if fx.upserts.len > 0 then
     out.upserts = json.decode(text(fx.upserts), 1, json.null)
   end

@@ -1,0 +1,1 @@
+SELECT id FROM moonwake.audit_ids($1, $2::bigint) AS id

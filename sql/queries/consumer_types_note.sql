@@ -1,0 +1,1 @@
+SELECT moonwake.note_types($1::jsonb)

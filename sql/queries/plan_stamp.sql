@@ -1,0 +1,1 @@
+SELECT moonwake.plan_stamp()

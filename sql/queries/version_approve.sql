@@ -1,0 +1,1 @@
+SELECT moonwake.promote_version($1, $2::boolean)

@@ -1,0 +1,1 @@
+SELECT moonwake.cancel_version($1)

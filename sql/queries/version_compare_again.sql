@@ -1,0 +1,1 @@
+SELECT moonwake.compare_again($1)

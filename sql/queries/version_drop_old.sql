@@ -1,0 +1,1 @@
+SELECT moonwake.drop_old_version($1)

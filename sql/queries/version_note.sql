@@ -1,0 +1,1 @@
+SELECT moonwake.version_note($1::bigint, $2)

@@ -1,0 +1,1 @@
+SELECT moonwake.pause_version($1, $2::boolean)

@@ -1,0 +1,1 @@
+SELECT moonwake.roll_back_version($1)

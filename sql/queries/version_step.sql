@@ -1,0 +1,1 @@
+SELECT state, note, build FROM moonwake.step_version($1)
