@@ -1,6 +1,7 @@
 #include "app/cli.h"
 #include "app/migrate.h"
 #include "app/term.h"
+#include "app/versions.h"
 #include "base/json.h"
 
 static const Option options[] = {
@@ -103,7 +104,7 @@ static void add_text(Buf *out, const char *name, const char *value)
 	json_add_string(out, str_from(value));
 }
 
-static void print_json(const PgRows *log, const PgRows *c)
+static void print_json(const PgRows *log, const PgRows *c, const PgRows *versions)
 {
 	Buf out = { 0 };
 	int64_t head = pg_rows_i64(log, 0, L_HEAD);
@@ -130,6 +131,12 @@ static void print_json(const PgRows *log, const PgRows *c)
 		add_text(&out, "note", pg_rows_text(c, i, C_NOTE));
 		buf_addc(&out, '}');
 	}
+	buf_adds(&out, "],\"versions\":[");
+	for (int i = 0; i < pg_rows_count(versions); i++) {
+		if (i > 0)
+			buf_addc(&out, ',');
+		versions_json(versions, i, &out);
+	}
 	buf_adds(&out, "]}");
 	puts(out.s);
 	buf_free(&out);
@@ -137,7 +144,7 @@ static void print_json(const PgRows *log, const PgRows *c)
 
 static int run(Cli *cli, int argc, char **argv)
 {
-	PgRows *log = NULL, *consumers = NULL;
+	PgRows *log = NULL, *consumers = NULL, *versions = NULL;
 	int code = EXIT_OK;
 	PgDb *db;
 	Err err;
@@ -148,12 +155,13 @@ static int run(Cli *cli, int argc, char **argv)
 	db = pg_db_open(&cli->target, &err);
 	if (db == NULL || !migrate_check(db, &err) ||
 		(log = pg_db_run(db, SQL_STATUS_LOG, 0, NULL, &err)) == NULL ||
-		(consumers = pg_db_run(db, SQL_STATUS_CONSUMERS, 0, NULL, &err)) == NULL) {
+		(consumers = pg_db_run(db, SQL_STATUS_CONSUMERS, 0, NULL, &err)) == NULL ||
+		(versions = versions_list(db, NULL, &err)) == NULL) {
 		code = cli_fail(&err);
 		goto out;
 	}
 	if (cli_flag(cli, "json")) {
-		print_json(log, consumers);
+		print_json(log, consumers, versions);
 		goto out;
 	}
 	print_log(log);
@@ -162,9 +170,11 @@ static int run(Cli *cli, int argc, char **argv)
 	else
 		print_consumers(log, consumers);
 	print_problems(consumers, cli_flag(cli, "verbose"));
+	versions_print(versions);
 out:
 	pg_rows_free(log);
 	pg_rows_free(consumers);
+	pg_rows_free(versions);
 	pg_db_close(db);
 	return code;
 }
