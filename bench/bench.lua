@@ -1,4 +1,4 @@
--- The measured promises, as ratios within one run: luajit bench/bench.lua BUILD [replay] [doorbell]
+-- The measured promises, as ratios within one run: luajit bench/bench.lua BUILD [replay] [debugger] [doorbell]
 -- Writes BUILD/bench.json. Every figure is the median of ROUNDS alternating runs, on a PostgreSQL of its own.
 package.path = "./?.lua;" .. package.path
 local pg = require "spec.support.pg"
@@ -120,16 +120,6 @@ local function replay()
 end
 
 
-local PUBLISH = [[\set a random(1, 2000)
-SELECT 1 FROM moonwake.publish_event('device.heartbeat', 'device', 'device-' || :a, '{"cpu": 12.5, "site": "north"}');
-]]
-
-local function tps(server, db, script)
-  local out = files.command(("%s/pgbench -n -c 32 -j 2 -T %d -f %s '%s' 2>&1"):format(
-    server.bin, SECONDS, script, server.dsn(db)))
-  return tonumber(out:match("tps = ([%d.]+)")) or error(out)
-end
-
 --- Pairs of a and b in alternating order: medians, and the median of the pairs' ratios.
 local function pairs_of(a, b)
   local as, bs, ratios = {}, {}, {}
@@ -144,6 +134,52 @@ local function pairs_of(a, b)
     ratios[round] = as[round] / bs[round]
   end
   return median(as), median(bs), median(ratios)
+end
+
+--- `replay --quiet`, which keeps its states in memory, against `run --until-caught-up`, each over a copy of one log.
+local function debugger()
+  local server, db = start()
+  print(("debugger: filling %d events over %d aggregates"):format(EVENTS, AGGREGATES))
+  server:psql(FILL:format(AGGREGATES, AGGREGATES, EVENTS, EVENTS), { db = db })
+  server:psql("VACUUM ANALYZE moonwake.events", { db = db })
+  local function on_a_copy(measure)
+    server:createdb("copy", { template = db })
+    local seconds = measure(server.dsn("copy"))
+    server:dropdb("copy")
+    return seconds
+  end
+  local function once(name, fields)
+    local ran, replayed, ratio = pairs_of(function()
+      return on_a_copy(function(dsn) return (timed_run("bench/" .. name, dsn)) end)
+    end, function()
+      return on_a_copy(function(dsn)
+        local began = now()
+        moonwake.must({ "replay", "keyed_" .. name, "-C", "bench/" .. name, "--quiet" }, { db = dsn })
+        return now() - began
+      end)
+    end)
+    print(("  keyed projection, %-8s run %8.0f events/s, replay --quiet %8.0f events/s   ratio %.3f"):format(
+      name .. ":", EVENTS / ran, EVENTS / replayed, ratio))
+    fields[#fields + 1] = { name .. "_run_per_s", EVENTS / ran }
+    fields[#fields + 1] = { name .. "_replay_per_s", EVENTS / replayed }
+    fields[#fields + 1] = { name .. "_ratio", ratio }
+  end
+  local fields = { { "events", EVENTS } }
+  once("data", fields)
+  once("columns", fields)
+  note("debugger", fields)
+  server:stop()
+end
+
+
+local PUBLISH = [[\set a random(1, 2000)
+SELECT 1 FROM moonwake.publish_event('device.heartbeat', 'device', 'device-' || :a, '{"cpu": 12.5, "site": "north"}');
+]]
+
+local function tps(server, db, script)
+  local out = files.command(("%s/pgbench -n -c 32 -j 2 -T %d -f %s '%s' 2>&1"):format(
+    server.bin, SECONDS, script, server.dsn(db)))
+  return tonumber(out:match("tps = ([%d.]+)")) or error(out)
 end
 
 local function doorbell()
@@ -209,6 +245,9 @@ end
 local all = next(wanted) == nil
 if all or wanted.replay then
   replay()
+end
+if all or wanted.debugger then
+  debugger()
 end
 if all or wanted.doorbell then
   doorbell()
