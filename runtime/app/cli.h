@@ -67,4 +67,4 @@ const char *cli_path(Cli *cli, const char *below);
 
 extern const Command cmd_init, cmd_dev, cmd_migrate, cmd_check, cmd_run, cmd_publish, cmd_import,
 	cmd_tail, cmd_status, cmd_rebuild, cmd_dead_letters, cmd_state, cmd_blame, cmd_history,
-	cmd_diff, cmd_replay, cmd_version;
+	cmd_diff, cmd_replay, cmd_bisect, cmd_shrink, cmd_version;
