@@ -83,6 +83,7 @@ describe("under publishers that roll back, dawdle and prepare, with daemons kill
       assert.is_true(#expected > 0, name .. ": the log is empty")
       assert.same(expected, server:query(sql.table, { db = db }), name .. " (seed " .. seed .. ")")
     end
+    moonwake.must({ "audit" }, { db = dsn })
     local live = fingerprint(server, db)
     for name in pairs(TRUTH) do
       moonwake.must({ "rebuild", name, "--yes" }, { db = dsn })
