@@ -50,6 +50,32 @@ static const char projection_text[] = "-- One row for each aggregate: how many e
 				      "  },\n"
 				      "}\n";
 
+static const char spec_text[] =
+	"-- What projections/activity.lua makes of events: `moonwake test` runs it, without a "
+	"database.\n"
+	"describe(\"activity\", function()\n"
+	"  it(\"counts the events of each aggregate\", function()\n"
+	"    given { { \"order.placed\", \"o-1\" }, { \"order.placed\", \"o-2\" } }\n"
+	"    advance \"1h\"\n"
+	"    when { { \"order.paid\", \"o-1\", { cents = 1250 } } }\n"
+	"\n"
+	"    expect_row({ \"order\", \"o-1\" }, { events = 2, last_type = \"order.paid\" })\n"
+	"    expect_row({ \"order\", \"o-2\" }, { events = 1, last_type = \"order.placed\" })\n"
+	"  end)\n"
+	"\n"
+	"  it(\"keeps when the first and the last happened\", function()\n"
+	"    when { { \"order.placed\", \"o-1\", at = \"2026-03-01\" }, { \"order.paid\", \"o-1\", "
+	"at = \"2026-03-02T09:30:00Z\" } }\n"
+	"\n"
+	"    expect_row({ \"order\", \"o-1\" }, { first_seen = \"2026-03-01\", last_seen = "
+	"\"2026-03-02T09:30:00Z\" })\n"
+	"  end)\n"
+	"\n"
+	"  it(\"has no row for what never happened\", function()\n"
+	"    expect_row({ \"order\", \"o-1\" }, absent)\n"
+	"  end)\n"
+	"end)\n";
+
 static const char readme_text[] =
 	"# A moonwake workspace\n"
 	"\n"
@@ -62,12 +88,15 @@ static const char readme_text[] =
 	"\n"
 	"- `projections/`: read models, one file each; the file's name is the table's\n"
 	"- `rules/`: alerts and automations\n"
+	"- `scripts/reducers/`, `scripts/upcasters/`: the state of one aggregate, and old events "
+	"made new\n"
 	"- `scripts/lib/`: modules that scripts `require`\n"
-	"- `spec/`: your specs\n"
+	"- `spec/`: specs of scripts: spec/NAME_spec.lua is for the script NAME\n"
 	"\n"
-	"`moonwake check` loads all scripts and says what is wrong with them. With a server of "
-	"your own: set\n"
-	"DATABASE_URL, then `moonwake migrate` once, then `moonwake run`.\n";
+	"`moonwake check` loads all scripts and says what is wrong with them; `moonwake test` runs "
+	"their specs, without a\n"
+	"database. With a server of your own: set DATABASE_URL, then `moonwake migrate` once, then "
+	"`moonwake run`.\n";
 
 typedef struct {
 	const char *path;
@@ -84,7 +113,7 @@ static const Part parts[] = {
 	{ "scripts/lib", NULL },
 	{ "scripts/lib/.gitkeep", "" },
 	{ "spec", NULL },
-	{ "spec/.gitkeep", "" },
+	{ "spec/activity_spec.lua", spec_text },
 	{ ".gitignore", ".moonwake/\n" },
 	{ "README.md", readme_text },
 };
@@ -198,8 +227,8 @@ static int run(Cli *cli, int argc, char **argv)
 	if (!make_workspace(cli, folder, &err))
 		return cli_fail(&err);
 	if (!cli_flag(cli, "json"))
-		printf("\nnext: %s%s%smoonwake dev\n", here ? "" : "cd ", here ? "" : folder,
-			here ? "" : " && ");
+		printf("\nnext: %s%s%smoonwake dev (and `moonwake test` for the specs)\n",
+			here ? "" : "cd ", here ? "" : folder, here ? "" : " && ");
 	return EXIT_OK;
 }
 
@@ -207,7 +236,8 @@ const Command cmd_init = {
 	.name = "init",
 	.summary = "make a workspace that works at once",
 	.usage = "[FOLDER]",
-	.details = "Writes a first projection, the folders of a workspace, and the settings that "
+	.details = "Writes a first projection and its spec, the folders of a workspace, and the "
+		   "settings that "
 		   "make an editor know the words\n"
 		   "of the language. Files that are there are kept as they are.",
 	.options = options,

@@ -8,10 +8,10 @@ static void on_stop(int sig)
 }
 
 /* In the order of the help. */
-static const Command *const commands[] = { &cmd_init, &cmd_dev, &cmd_migrate, &cmd_check, &cmd_run,
-	&cmd_publish, &cmd_import, &cmd_tail, &cmd_status, &cmd_rebuild, &cmd_dead_letters,
-	&cmd_audit, &cmd_state, &cmd_history, &cmd_diff, &cmd_blame, &cmd_replay, &cmd_bisect,
-	&cmd_shrink, &cmd_version, NULL };
+static const Command *const commands[] = { &cmd_init, &cmd_dev, &cmd_migrate, &cmd_check, &cmd_test,
+	&cmd_run, &cmd_publish, &cmd_import, &cmd_tail, &cmd_status, &cmd_rebuild,
+	&cmd_dead_letters, &cmd_audit, &cmd_state, &cmd_history, &cmd_diff, &cmd_blame, &cmd_replay,
+	&cmd_bisect, &cmd_shrink, &cmd_version, NULL };
 
 int main(int argc, char **argv)
 {

@@ -2,7 +2,7 @@ local files = require "spec.support.files"
 local moonwake = require "spec.support.moonwake"
 
 local COMMANDS = { "init", "dev", "migrate", "check", "run", "publish", "import", "tail", "status", "rebuild",
-  "dead-letters", "version" }
+  "dead-letters", "state", "history", "diff", "version" }
 
 describe("the command line", function()
   after_each(files.clean)

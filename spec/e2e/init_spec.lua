@@ -1,7 +1,7 @@
 local files = require "spec.support.files"
 local moonwake = require "spec.support.moonwake"
 
-local MADE = { "projections/activity.lua", "rules/.gitkeep", "scripts/lib/.gitkeep", "spec/.gitkeep", ".gitignore",
+local MADE = { "projections/activity.lua", "rules/.gitkeep", "scripts/lib/.gitkeep", "spec/activity_spec.lua", ".gitignore",
   "README.md", ".luarc.json" }
 
 describe("init", function()
@@ -25,6 +25,18 @@ describe("init", function()
     local out = moonwake.must({ "check" }, { cwd = dir .. "/ws" })
 
     assert.matches("projections/activity.lua", out)
+  end)
+
+  it("makes specs that pass", function()
+    local dir = files.dir()
+    local said = moonwake.must({ "init" }, { cwd = dir })
+
+    local out = moonwake.must({ "test" }, { cwd = dir })
+
+    assert.matches("moonwake test", said)
+    assert.matches("moonwake test", files.read(dir .. "/README.md"))
+    assert.matches("spec/activity_spec.lua\n", out)
+    assert.matches("\n3 passed, 0 failed\n$", out)
   end)
 
   it("never overwrites a file", function()
