@@ -50,6 +50,7 @@ for set in ${*:-build lint test}; do
     need xz-utils has xz
     need binutils has nm
     need socat has socat
+    need libxml2-utils has xmllint
     ;;
   *)
     echo "deps: '$set': no such set (build, lint, test)" >&2
