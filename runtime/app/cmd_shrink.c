@@ -2,6 +2,7 @@
 #include "app/loader.h"
 #include "app/migrate.h"
 #include "app/replay_source.h"
+#include "app/row_key.h"
 #include "app/show.h"
 #include "app/shrink_spec.h"
 #include "app/term.h"
@@ -17,7 +18,9 @@ typedef struct {
 	Handler *h;
 	const char *script;
 	int expression;  /* of --assert; 0: an error of the script is what fails */
-	Str key;         /* whose state the assertion is about; s == NULL: any */
+	const char *key; /* whose state the assertion is about; NULL: any */
+	ReplaySource *source;
+	bool met;        /* an event came for that key */
 	Buf failed;      /* the key of the state that was looked at last */
 	char place[256]; /* "projections/x.lua:12:", where the script raised */
 	Err error;       /* … and what it said the last time */
@@ -48,8 +51,9 @@ static bool broken_by(Shrink *s, EventSlice events, size_t at, bool *fails, Err 
 	while (!*fails && (key = ops->key_of(s->h, events, at, nth++)).s != NULL) {
 		bool truth;
 
-		if (s->key.s != NULL && !str_eq(key, s->key))
+		if (s->key != NULL && !row_key_is(s->key, key))
 			continue;
+		s->met = true;
 		key = arena_str(s->arena, key);
 		if (!ops->state(s->h, key, &state, err) ||
 			!ops->evaluate(s->h, s->expression, &events.events[at], key,
@@ -122,16 +126,24 @@ static bool first_failure(Shrink *s, Tape *tape, size_t *number, Err *err)
 {
 	MemoryTable *table = memory_table_new();
 	EventSlice slice = { 0 };
-	size_t from = 0;
+	size_t from = 0, first = 0;
 	bool ok, fails = false;
 
 	*number = SIZE_MAX;
 	s->h->ops->forget(s->h);
+	if (!replay_source_start(s->source, tape, &first, err)) {
+		memory_table_free(table);
+		return false;
+	}
 	while ((ok = tape_slice(tape, from, SLICE, &slice, err)) && slice.count > 0 &&
 		!cli_stopped(s->cli)) {
 		arena_reset(s->arena);
 		for (size_t i = 0; ok && !fails && i < slice.count; i++) {
 			ok = one_event(s, table, slice, i, &fails, err);
+			if (from + i < first) { /* unseen */
+				fails = false;
+				s->place[0] = '\0';
+			}
 			*number = fails ? from + i : *number;
 		}
 		ok = ok && (fails || memory_table_commit(table, s->h, err));
@@ -205,7 +217,12 @@ static bool gather(Shrink *s, Tape *tape, size_t last, EventList *out, Err *err)
 			ok = run_list(s, (EventSlice){ out->at, out->count }, &fails, &count, err);
 	}
 	arena_free(arena);
-	return ok;
+	if (ok && cli_stopped(s->cli))
+		return err_set(err, ERR_STOPPED, "shrink: stopped before it had a list that fails");
+	return ok && (fails || err_set(err, ERR_DATA,
+				       "shrink: what fails at event %" PRId64
+				       " does not fail again in a replay",
+				       e.id));
 }
 
 /* --- What came of it
@@ -271,6 +288,22 @@ static bool write_out(Shrink *s, const Shrunk *small, size_t gathered, Err *err)
 	return true;
 }
 
+static bool nothing_fails(Shrink *s, Tape *tape, Err *err)
+{
+	Event e;
+
+	if (cli_stopped(s->cli))
+		return err_set(err, ERR_STOPPED, "shrink: stopped before it found a failure");
+	if (!tape_event(tape, 0, &e, err))
+		return err->kind == ERR_NONE && replay_source_nothing(s->source, err);
+	if (s->key != NULL && s->expression != 0 && !s->met)
+		return err_set(err, ERR_DATA, "shrink: no event came for the key %s", s->key);
+	err_set(err, ERR_DATA,
+		s->expression ? "shrink: the assertion holds after every event"
+			      : "shrink: the script handles every event");
+	return err_hint(err, "nothing fails in this history");
+}
+
 static bool shrink_history(Shrink *s, Tape *tape, Err *err)
 {
 	EventList events = { 0 };
@@ -278,12 +311,8 @@ static bool shrink_history(Shrink *s, Tape *tape, Err *err)
 	size_t last;
 	bool ok = first_failure(s, tape, &last, err);
 
-	if (ok && last == SIZE_MAX) {
-		err_set(err, cli_stopped(s->cli) ? ERR_STOPPED : ERR_DATA,
-			s->expression ? "shrink: the assertion holds after every event"
-				      : "shrink: the script handles every event");
-		ok = err_hint(err, "nothing fails in this history");
-	}
+	if (ok && last == SIZE_MAX)
+		ok = nothing_fails(s, tape, err);
 	ok = ok && gather(s, tape, last, &events, err);
 	ok = ok && shrink_events((EventSlice){ events.at, events.count }, test, s, s->cli->stop,
 			   &small, err);
@@ -295,10 +324,16 @@ static bool shrink_history(Shrink *s, Tape *tape, Err *err)
 	return ok;
 }
 
-static bool open_all(Shrink *s, ReplaySource **source, Tape **tape, Err *err)
+static bool open_all(Shrink *s, Tape **tape, Err *err)
 {
 	LuaOptions lua = { .workspace = s->cli->workspace };
-	const char *assertion = cli_value(s->cli, "assert"), *key = cli_value(s->cli, "key");
+	const char *assertion = cli_value(s->cli, "assert");
+
+	s->key = cli_value(s->cli, "key");
+	if (assertion != NULL && strstr(assertion, "before") != NULL)
+		return err_set(err, ERR_USAGE,
+			"shrink: --assert is about `state` and `event` (there is no `before` "
+			"here)");
 
 	s->h = loader_open(&lua, s->script, err);
 	if (s->h == NULL)
@@ -307,25 +342,14 @@ static bool open_all(Shrink *s, ReplaySource **source, Tape **tape, Err *err)
 		s->expression = s->h->ops->expression(s->h, "--assert", str_from(assertion), err);
 	if (assertion != NULL && s->expression == 0)
 		return false;
-	if (key != NULL) {
-		Buf text = { 0 };
-
-		if (json_check(str_from(key), 0, NULL))
-			buf_adds(&text, key);
-		else
-			json_add_string(&text, str_from(key));
-		s->key = (Str){ arena_printf(s->cli->arena, "%s", text.s), text.len };
-		buf_free(&text);
-	}
-	*source = replay_source_open(s->cli, s->h, err);
-	*tape = *source ? replay_source_tape(*source, true, err) : NULL;
+	s->source = replay_source_open(s->cli, s->h, err);
+	*tape = s->source ? replay_source_tape(s->source, true, err) : NULL;
 	return *tape != NULL;
 }
 
 static int run(Cli *cli, int argc, char **argv)
 {
 	Shrink s = { .cli = cli, .script = argc > 0 ? argv[0] : NULL };
-	ReplaySource *source = NULL;
 	Tape *tape = NULL;
 	Err err;
 	bool ok;
@@ -334,9 +358,9 @@ static int run(Cli *cli, int argc, char **argv)
 		return cli_usage(cli, "takes a script: its name, or its path");
 	cli_catch_stop(cli);
 	s.arena = arena_new(65536);
-	ok = open_all(&s, &source, &tape, &err) && shrink_history(&s, tape, &err);
+	ok = open_all(&s, &tape, &err) && shrink_history(&s, tape, &err);
 	tape_close(tape);
-	replay_source_close(source);
+	replay_source_close(s.source);
 	if (s.h != NULL)
 		s.h->ops->close(s.h);
 	arena_free(s.arena);

@@ -13,7 +13,7 @@
 
 static void add_text(Buf *out, const char *name, Str value)
 {
-	if (value.s == NULL)
+	if (value.len == 0)
 		return;
 	buf_addf(out, ", %s = ", name);
 	json_add_lua_string(out, value);
@@ -23,6 +23,10 @@ static void add_time(Buf *out, const char *name, int64_t us)
 {
 	char text[ISO_TIME_SIZE];
 
+	if (!iso_time_in_range(us)) {
+		buf_addf(out, ", %s = %.6f", name, (double)us / 1e6);
+		return;
+	}
 	iso_time_format(us, text);
 	buf_addf(out, ", %s = \"%s\"", name, text);
 }
@@ -77,20 +81,22 @@ static void add_event(Buf *out, const Event *e, bool places)
  * event. */
 static void add_assertion(Buf *out, const ShrinkSpec *spec, const Event *last, bool places)
 {
-	char occurred[ISO_TIME_SIZE], appended[ISO_TIME_SIZE];
-
-	iso_time_format(last->occurred_us, occurred);
-	iso_time_format(last->timestamp_us, appended);
 	buf_adds(out, "    local key = ");
 	json_add_lua(out, spec->key);
 	buf_adds(out, "\n    local state = state(key)\n    local row = state\n");
 	if (strstr(spec->assertion, "event") != NULL) {
 		buf_adds(out, "    local event = { ");
 		add_fields(out, last, places);
-		buf_addf(out, ", occurred_at = time \"%s\", timestamp = time \"%s\" }\n", occurred,
-			appended);
+		buf_addf(out, ", occurred_at = %.6f, timestamp = %.6f }\n",
+			(double)last->occurred_us / 1e6, (double)last->timestamp_us / 1e6);
 	}
-	buf_addf(out, "    assert(%s)\n", spec->assertion);
+	/* As the expression was compiled: it may begin with `return`, and end in a comment. */
+	if (strncmp(spec->assertion + strspn(spec->assertion, " \t\n"), "return", 6) == 0)
+		buf_addf(out, "    assert((function() %s\n    end)(), ", spec->assertion);
+	else
+		buf_addf(out, "    assert(%s\n      , ", spec->assertion);
+	json_add_lua_string(out, str_from(spec->assertion));
+	buf_adds(out, ")\n");
 }
 
 static void compose(const ShrinkSpec *spec, Buf *out)
