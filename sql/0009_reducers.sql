@@ -75,6 +75,10 @@ BEGIN
   created := there.name IS NULL;
   rebuild := false;
   IF created THEN
+    IF EXISTS (SELECT FROM state_projections p WHERE p.name = reducer_ensure.name) THEN
+      PERFORM refuse_projection(format('reducer ''%s'': a projection had this name', reducer_ensure.name),
+        'give it another name: a cursor would go on where that one stood');
+    END IF;
     INSERT INTO reducers (name, version, digest)
       VALUES (reducer_ensure.name, reducer_ensure.version, reducer_ensure.digest);
   ELSIF (there.version, there.digest) <> (reducer_ensure.version, reducer_ensure.digest) THEN

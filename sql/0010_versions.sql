@@ -70,11 +70,13 @@ COMMENT ON COLUMN moonwake.projection_versions.difference IS 'To the version tha
 CREATE TABLE moonwake.declined_scripts (
   name text NOT NULL,
   digest text NOT NULL,
+  version int,
   declined_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   PRIMARY KEY (name, digest)
 );
 COMMENT ON TABLE moonwake.declined_scripts IS
   'Texts of projections that were rolled back or cancelled: they are not built again unless `rebuild` asks for it';
+COMMENT ON COLUMN moonwake.declined_scripts.version IS 'Where it is given, any text of this version is declined';
 
 
 CREATE FUNCTION moonwake.version_index_name(projection text, columns jsonb, build bigint) RETURNS text
@@ -427,6 +429,10 @@ BEGIN
   PERFORM pg_advisory_xact_lock(bell_key(), 4);
   SELECT * INTO there FROM state_projections p WHERE p.name = wanted ->> 'name';
   IF there.name IS NULL THEN
+    IF EXISTS (SELECT FROM reducers r WHERE r.name = wanted ->> 'name') THEN
+      PERFORM refuse_projection(format('projection ''%s'': a reducer had this name', wanted ->> 'name'),
+        'give it another name: a cursor would go on where that one stood');
+    END IF;
     PERFORM create_projection_tables(wanted);
     INSERT INTO state_projections (name, version, form, spec)
       VALUES (wanted ->> 'name', (wanted ->> 'version')::int, wanted ->> 'form', wanted);

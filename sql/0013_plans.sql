@@ -34,8 +34,10 @@ CREATE OR REPLACE FUNCTION moonwake.rebuild_consumer(consumer text)
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, moonwake, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
+  PERFORM pg_advisory_xact_lock(bell_key(), 4); -- before groups and cursors, as whoever plans or promotes
   PERFORM 1 FROM event_cursors c WHERE c.consumer = rebuild_consumer.consumer;
-  IF NOT FOUND THEN
+  IF NOT FOUND AND NOT EXISTS (SELECT FROM reducers r WHERE r.name = rebuild_consumer.consumer)
+    AND NOT EXISTS (SELECT FROM state_projections p WHERE p.name = rebuild_consumer.consumer) THEN
     RAISE EXCEPTION 'consumer ''%'' has never been started', consumer USING ERRCODE = 'MW007';
   END IF;
   PERFORM dissolve_groups(ARRAY(
@@ -162,10 +164,19 @@ DECLARE
   made bigint := nextval('projection_builds');
 BEGIN
   PERFORM drop_version(v.build) FROM projection_versions v WHERE v.name = wanted ->> 'name' AND v.role = 'next';
-  DELETE FROM declined_scripts d WHERE d.name = wanted ->> 'name' AND d.digest = begin_version.digest;
+  DELETE FROM declined_scripts d WHERE d.name = wanted ->> 'name'
+    AND (d.digest = begin_version.digest OR d.version = (wanted ->> 'version')::int);
   INSERT INTO projection_versions (build, name, role, version, digest, spec, leaf, promote, asked, state)
     VALUES (made, wanted ->> 'name', 'next', (wanted ->> 'version')::int, digest, wanted, create_leaf(wanted, made),
       promote, asked, 'building');
+  -- Indexes that people made are made while it is empty. What does not go is said when it is promoted.
+  BEGIN
+    PERFORM complete_leaf(wanted ->> 'name', v.leaf, ARRAY(SELECT projection_index_name(l.name, o)
+        FROM projection_versions l, jsonb_array_elements(l.spec -> 'indexes') o WHERE l.name = v.name AND l.role = 'live'))
+      FROM projection_versions v WHERE v.build = made;
+  EXCEPTION WHEN OTHERS THEN
+    NULL;
+  END;
   RETURN made;
 END
 $$;
@@ -191,7 +202,7 @@ $$;
 -- just began: only then does it change what there is, so that daemons with different files do not quarrel.
 CREATE FUNCTION moonwake.plan_projection(name text, spec jsonb, digest text, fresh boolean)
   RETURNS TABLE (live text, live_path text, live_files jsonb, next text, next_path text, next_files jsonb, note text)
-  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, moonwake, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, moonwake, pg_temp SET lock_timeout = '1s'
   AS $$
 #variable_conflict use_column
 DECLARE
@@ -219,8 +230,13 @@ BEGIN
   END IF;
   why := CASE WHEN wanted IS NOT NULL THEN needs_build(there.spec, wanted, there.leaf) ELSE 'there is no file' END;
   shut := digest IS DISTINCT FROM running AND digest IS DISTINCT FROM building.digest AND (
-    EXISTS (SELECT FROM declined_scripts d WHERE (d.name, d.digest) = (plan_projection.name, plan_projection.digest))
+    EXISTS (SELECT FROM declined_scripts d WHERE d.name = plan_projection.name
+      AND (d.digest = plan_projection.digest OR d.version = (wanted ->> 'version')::int))
     OR EXISTS (SELECT FROM projection_versions v WHERE v.name = there.name AND v.role = 'old' AND v.digest = plan_projection.digest));
+  IF fresh AND shut AND building.build IS NOT NULL AND NOT building.asked THEN
+    PERFORM drop_version(building.build); -- of a file that is no longer there
+    building := NULL;
+  END IF;
   IF fresh AND wanted IS NOT NULL AND NOT shut AND building.digest IS DISTINCT FROM digest THEN
     IF building.build IS NOT NULL AND (why IS NOT NULL OR NOT building.asked) THEN
       PERFORM drop_version(building.build);

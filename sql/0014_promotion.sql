@@ -10,7 +10,7 @@ CREATE FUNCTION moonwake.open_transactions() RETURNS text[]
   AS $$
   SELECT coalesce(array_agg(l.virtualtransaction), '{}') FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
   WHERE l.locktype = 'virtualxid' AND l.mode = 'ExclusiveLock' AND l.pid <> pg_backend_pid()
-    AND a.datname = current_database()
+    AND a.datname = current_database() AND a.usesysid IS NOT NULL -- autovacuum reads for nobody
 $$;
 
 -- In words, who of these transactions is still open, or NULL.
@@ -322,8 +322,14 @@ BEGIN
       state = CASE v.build WHEN kept.build THEN 'live' ELSE 'kept' END, note = NULL,
       digest = CASE v.build WHEN kept.build THEN v.digest ELSE mine.digest END
     WHERE v.build IN (kept.build, live.build);
-  INSERT INTO declined_scripts (name, digest) VALUES (live.name, mine.digest) ON CONFLICT DO NOTHING;
-  DELETE FROM declined_scripts d WHERE (d.name, d.digest) = (kept.name, kept.digest);
+  -- By its version too: what it is made of may change, an upcaster for one, and it is not to come back for that.
+  DELETE FROM declined_scripts d WHERE d.name = kept.name AND (d.digest = kept.digest OR d.version = kept.version);
+  IF live.version <> kept.version THEN
+    INSERT INTO declined_scripts (name, digest, version) VALUES (live.name, mine.digest, live.version)
+      ON CONFLICT ON CONSTRAINT declined_scripts_pkey DO UPDATE SET version = excluded.version;
+  ELSE
+    INSERT INTO declined_scripts (name, digest) VALUES (live.name, mine.digest) ON CONFLICT DO NOTHING;
+  END IF;
   PERFORM pg_notify('moonwake', '');
   RETURN kept.build;
 END

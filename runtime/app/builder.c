@@ -180,8 +180,13 @@ static void step(Watch *w, const char *state)
 	rows = pg_db_run(w->b->db, SQL_VERSION_STEP, 1, params, &err);
 	go = rows != NULL && strcmp(pg_rows_text(rows, 0, 0), "go") == 0;
 	pg_rows_free(rows);
-	if (go)
-		pg_rows_free(pg_db_run(w->b->db, SQL_VERSION_PROMOTE, 1, params, &err));
+	if (!go)
+		return;
+	rows = pg_db_run(w->b->db, SQL_VERSION_PROMOTE, 1, params, &err);
+	if (rows == NULL &&
+		strcmp(err.sqlstate, "MW011") == 0) /* what was compared holds no longer */
+		rows = pg_db_run(w->b->db, SQL_VERSION_COMPARE_AGAIN, 1, params, &err);
+	pg_rows_free(rows);
 }
 
 /* One look: 1 over, 0 not yet, -1 failed. */

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #define RELOAD_MS     300
+#define PLAN_TRIES    60 /* of a second each */
 #define BACKOFF_FIRST 100
 #define BACKOFF_LAST  5000
 
@@ -345,6 +346,17 @@ static void tear_down(Daemon *d)
 	lineup_free(&d->planned);
 }
 
+/* Somebody may be making a table or an index meanwhile. */
+static bool plan_at_last(Daemon *d, Err *err)
+{
+	for (int tries = 1; !plan(d, true, false, err); tries++) {
+		if (err->kind != ERR_BUSY || tries == PLAN_TRIES)
+			return false;
+		log_line(LOG_WARN, NULL, "%s", err->message);
+	}
+	return true;
+}
+
 static int work(void *owner, const Quarantine *q, int fd)
 {
 	Daemon *d = owner;
@@ -363,7 +375,7 @@ static int work(void *owner, const Quarantine *q, int fd)
 	watch_signal(d, &d->sigterm, on_stop, SIGTERM);
 	watch_signal(d, &d->sigusr1, on_status, SIGUSR1);
 	d->signature = loader_signature(d->cli->workspace);
-	if (!plan(d, true, false, &err)) {
+	if (!plan_at_last(d, &err)) {
 		tear_down(d);
 		return cli_fail(&err);
 	}

@@ -18,12 +18,18 @@ typedef struct {
 
 static Candidate *add(Lineup *l, const char *name, bool next, Handler *h)
 {
+	char consumer[sizeof(l->candidates->name)];
 	Candidate *c;
 
+	snprintf(consumer, sizeof(consumer), "%.63s%s", name, next ? ":next" : "");
+	for (size_t i = 0; h == NULL && i < l->n;
+		i++) /* of two files with one name the first counts */
+		if (strcmp(l->candidates[i].name, consumer) == 0)
+			return &l->candidates[i];
 	l->candidates = mem_realloc(l->candidates, (l->n + 1) * sizeof(*l->candidates));
 	c = &l->candidates[l->n++];
 	*c = (Candidate){ .handler = h, .next = next };
-	snprintf(c->name, sizeof(c->name), "%.63s%s", name, next ? ":next" : "");
+	memcpy(c->name, consumer, sizeof(c->name));
 	return c;
 }
 

@@ -85,7 +85,13 @@ static void on_promoted(void *owner, PgRows *rows, const Err *err)
 	if (err != NULL && err->kind == ERR_CONN)
 		return;
 	if (err != NULL && (err_is_retryable(err) || strcmp(err->sqlstate, "MW011") == 0)) {
+		const char *params[] = { w->name };
+
 		say(p, w, false, "its promotion waits: somebody reads the table, or it moved");
+		if (!err_is_retryable(err)) { /* what was compared holds no longer */
+			pg_conn_run(p->conn, SQL_VERSION_COMPARE_AGAIN, 1, params, NULL, NULL);
+			pg_conn_sync(p->conn, NULL, NULL);
+		}
 		later(w);
 		return;
 	}
@@ -127,7 +133,9 @@ static void on_step(void *owner, PgRows *rows, const Err *err)
 
 	if (w == NULL || err != NULL) {
 		if (w != NULL && err->kind != ERR_CONN) {
-			say(p, w, true, err_is_retryable(err) ? "" : err->message);
+			/* MW011: somebody else has settled it, and the plan will say so. */
+			if (!err_is_retryable(err) && strcmp(err->sqlstate, "MW011") != 0)
+				say(p, w, true, err->message);
 			later(w);
 		}
 		pg_rows_free(rows);

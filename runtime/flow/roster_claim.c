@@ -99,13 +99,38 @@ static void send_claim(Roster *r)
 
 static void send_ensure(Roster *r, RosterEntry *e);
 
+/* One entry's table cannot be had, now or at all; the last one to answer sends the claim. */
+static void refused(Roster *r, RosterEntry *e, const Err *err)
+{
+	if (err_is_retryable(err)) {
+		r->refused = *err;
+		return;
+	}
+	e->failed = true;
+	r->report(r->owner, e->consumer.name, true, err->message);
+}
+
+static void one_less(Roster *r)
+{
+	if (--r->waiting > 0)
+		return;
+	if (r->refused.kind != ERR_NONE)
+		roster_finish(r, &r->refused);
+	else
+		send_claim(r);
+}
+
 static void on_rebuilt(void *owner, PgRows *rows, const Err *err)
 {
 	struct Ensure *w = owner;
 
-	(void)err; /* a consumer that never ran has nothing to go back to */
 	pg_rows_free(rows);
-	send_ensure(w->roster, w->entry);
+	if (err == NULL) {
+		send_ensure(w->roster, w->entry);
+		return;
+	}
+	refused(w->roster, w->entry, err);
+	one_less(w->roster);
 }
 
 /* What a plan decides: a table that is exchanged is not made anew in place. */
@@ -147,21 +172,13 @@ static void on_ensured(void *owner, PgRows *rows, const Err *err)
 	}
 	if (err == NULL && pg_rows_bool(rows, 0, 5)) {
 		err_set(&r->refused, ERR_STALE, "%s: another version is live or built now", name);
-	} else if (err != NULL && err_is_retryable(err)) {
-		r->refused = *err;
 	} else if (err != NULL) {
-		e->failed = true;
-		r->report(r->owner, name, true, err->message);
+		refused(r, e, err);
 	} else {
 		ensured(e, rows);
 	}
 	pg_rows_free(rows);
-	if (--r->waiting > 0)
-		return;
-	if (r->refused.kind != ERR_NONE)
-		roster_finish(r, &r->refused);
-	else
-		send_claim(r);
+	one_less(r);
 }
 
 static void send_ensure(Roster *r, RosterEntry *e)

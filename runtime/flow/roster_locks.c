@@ -79,8 +79,15 @@ size_t roster_take_locks(Roster *r, const PgRows *rows)
 	Buf names = { 0 };
 	size_t kept = (size_t)pg_rows_count(rows);
 
-	for (int i = 0; i < pg_rows_count(rows); i++)
-		roster_find(r, pg_rows_text(rows, i, 0))->owned = true;
+	for (int i = 0; i < pg_rows_count(rows); i++) {
+		RosterEntry *e = roster_find(r, pg_rows_text(rows, i, 0));
+
+		if (e->owned) { /* asked for twice at once, and taken twice */
+			buf_addf(&names, "%c%s", names.len > 0 ? ',' : '{', e->consumer.name);
+			kept -= kept > 0;
+		}
+		e->owned = true;
+	}
 	for (size_t i = 0; i < r->n; i++) {
 		RosterEntry *e = &r->entries[i];
 

@@ -118,6 +118,44 @@ describe("a saved file", function()
   end)
 end)
 
+describe("two files that define one name", function()
+  it("leave the first at work, through reloads and to the end", function()
+    local bench = bench_of { adder = adding("1"), counter = true }
+    finally(function() bench:stop() end)
+    bench:publish("a.x", "k")
+    local daemon = bench:daemon()
+    bench:eventually("SELECT total FROM moonwake.adder", "1")
+
+    files.write(bench.workspace .. "/scripts/reducers/adder.lua",
+      [[reducer "adder" { aggregate = "thing", on = { ["*"] = function() end } }]])
+    daemon:expect("scripts/reducers/adder.lua", "err")
+    bench:save("counter", true)
+    bench:save("other", (adding("1"):gsub('"adder"', '"other"')))
+    bench:eventually("SELECT total FROM moonwake.other", "1")
+    bench:publish("a.x", "k")
+    bench:eventually("SELECT total FROM moonwake.adder", "2")
+    daemon:signal("TERM")
+    assert.equal(0, daemon:wait())
+  end)
+end)
+
+describe("a table that cannot be made anew", function()
+  it("stops its own script alone, and says why", function()
+    local body = [[projection "own" { version = %d, sql = true, tables = { own_rows = "id %s" },
+      on = { ["*"] = function(db, event) end } }]]
+    local bench = bench_of { own = body:format(1, "bigint"), counter = true }
+    finally(function() bench:stop() end)
+    bench:publish("a.x", "k")
+    local daemon = bench:daemon()
+    bench:eventually("SELECT sum(events) FROM moonwake.counter", "1")
+
+    bench:save("own", body:format(2, "nosuchtype"))
+    daemon:expect("nosuchtype", "err")
+    bench:publish("a.x", "k")
+    bench:eventually("SELECT sum(events) FROM moonwake.counter", "2")
+  end)
+end)
+
 describe("many consumers", function()
   it("move as one group, in one row", function()
     local projections = {}
