@@ -293,8 +293,10 @@ static int dispatch(Cli *cli, int argc, char **argv)
 	argv[n + 1] = NULL;
 	if (help)
 		return help_for(cli, n > 0 ? argv[1] : NULL);
-	if (asks_for_version(cli))
+	if (asks_for_version(cli)) {
+		cli->options.tables[0] = cmd_version.options;
 		return cmd_version.run(cli, 0, NULL);
+	}
 	if (cli_flag(cli, "help") || name == NULL)
 		return name == NULL && !cli_flag(cli, "help") ? (show_help(cli), EXIT_USAGE)
 							      : help_for(cli, name);

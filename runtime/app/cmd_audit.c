@@ -53,6 +53,14 @@ static bool read_bounds(Audit *a, Err *err)
 		       a->from, a->to);
 }
 
+static bool in_log(const Audit *a, Err *err)
+{
+	return a->from <= 1 || a->from <= a->log.head ||
+	       err_set(err, ERR_USAGE,
+		       "audit: --from %" PRId64 " lies behind the log's head, %" PRId64, a->from,
+		       a->log.head);
+}
+
 /* --- For people
  * ------------------------------------------------------------------------------------- */
 
@@ -289,7 +297,7 @@ static int run(Cli *cli, int argc, char **argv)
 	cli_catch_stop(cli);
 	a.db = pg_db_open(&cli->target, &err);
 	if (a.db == NULL || !migrate_check(a.db, &err) || !audit_open(&a, &err) ||
-		!choose(&a, argc, argv, &err) || !audit_consumers(&a, &err) ||
+		!choose(&a, argc, argv, &err) || !in_log(&a, &err) || !audit_consumers(&a, &err) ||
 		!audit_log(&a, &err)) {
 		if (cli_stopped(cli))
 			fprintf(stderr, "moonwake: audit: stopped, nothing is proved\n");

@@ -104,9 +104,13 @@ static bool holds(Bisect *b, int64_t n, bool *truth, Err *err)
 	b->probes++;
 	if (!place_at(b, n, &place, err))
 		return false;
+	if (place.after.s == NULL && n == b->count && !cli_flag(b->cli, "linear"))
+		return err_set(err, ERR_DATA,
+			"bisect: the state is gone: event %" PRId64
+			" removed it (--linear looks at the states before)",
+			place.event.id);
 	return b->h->ops->evaluate(b->h, b->expression, &place.event, b->key, place.before,
-		       place.after, truth, NULL, err) ||
-	       err_hint(err, "after event %" PRId64, place.event.id);
+		place.after, truth, NULL, err);
 }
 
 /* --- The search
@@ -177,7 +181,8 @@ static bool trace(Bisect *b, const Place *place, const TraceStep **steps, size_t
 
 static bool changes_something(const TraceStep *step, Str key)
 {
-	return str_eq(step->key, key) && (step->before.s != NULL || step->after.s != NULL);
+	return step->line > 0 && str_eq(step->key, key) &&
+	       (step->before.s != NULL || step->after.s != NULL);
 }
 
 static void print_found(

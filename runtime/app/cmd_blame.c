@@ -198,12 +198,17 @@ static bool unknown_field(const Question *q, Err *err)
 static bool choose_fields(Question *q, Err *err)
 {
 	Blame *b = &q->blame;
+	Str field = str_from(q->field), at;
 	size_t n = 0;
 
 	if (q->field == NULL)
 		return true;
+	at = json_at(b->state, field); /* however the path is spelt; values point into the state */
 	for (size_t i = 0; i < b->nfields; i++) {
-		if (is_below(b->fields[i].path, str_from(q->field)))
+		const char *value = b->fields[i].value.s;
+
+		if (is_below(b->fields[i].path, field) ||
+			(at.s != NULL && value >= at.s && value < at.s + at.len))
 			b->fields[n++] = b->fields[i];
 	}
 	if (n == 0)

@@ -73,10 +73,12 @@ static size_t show(Cli *cli, const LoadedScripts *list, const LoadedScripts *tol
 	for (size_t i = 0; i < list->n; i++) {
 		Checked c = look_at(&list->scripts[i]);
 
-		bad += !c.ok;
+		bool again = !c.ok && was_told(told, c.script);
+
+		bad += !c.ok && !again;
 		if (cli_flag(cli, "json"))
 			print_json(&c);
-		else if (c.ok || !was_told(told, c.script))
+		else if (!again)
 			print_plain(&c);
 	}
 	return bad;

@@ -27,8 +27,11 @@ static bool ask(const char *question)
 	char answer[8] = "";
 
 	fprintf(stderr, "%s [y/N] ", question);
-	return fgets(answer, sizeof(answer), stdin) != NULL &&
-	       (answer[0] == 'y' || answer[0] == 'Y');
+	if (fgets(answer, sizeof(answer), stdin) == NULL) {
+		fputc('\n', stderr);
+		return false;
+	}
+	return answer[0] == 'y' || answer[0] == 'Y';
 }
 
 static void print_difference(Cli *cli, PgDb *db, const char *name, Str difference)
@@ -69,6 +72,28 @@ static int report(Cli *cli, PgDb *db, const char *name, const char *text)
 	return EXIT_OK;
 }
 
+static bool is_consumer(PgDb *db, const char *name, Err *err)
+{
+	PgRows *rows = pg_db_run(db, SQL_STATUS_CONSUMERS, 0, NULL, err);
+	const char *nearest = NULL;
+	size_t best = SIZE_MAX;
+	bool found = false;
+
+	if (rows == NULL)
+		return false;
+	for (int i = 0; !found && i < pg_rows_count(rows); i++) {
+		found = strcmp(pg_rows_text(rows, i, 0), name) == 0;
+		if (options_closer(name, pg_rows_text(rows, i, 0), &best))
+			nearest = pg_rows_text(rows, i, 0);
+	}
+	if (!found)
+		err_set(err, ERR_DATA, "rebuild: '%.60s' has never been started", name);
+	if (!found && nearest != NULL)
+		err_hint(err, "did you mean '%s'?", nearest);
+	pg_rows_free(rows);
+	return found;
+}
+
 /* Reducers and projections with tables of their own. */
 static int rebuild_in_place(Cli *cli, PgDb *db, const char *name)
 {
@@ -77,6 +102,8 @@ static int rebuild_in_place(Cli *cli, PgDb *db, const char *name)
 	PgRows *rows;
 	Err err;
 
+	if (!is_consumer(db, name, &err))
+		return cli_fail(&err);
 	snprintf(question, sizeof(question),
 		"This empties the table of %.60s and fills it again from the whole log. Go on?",
 		name);

@@ -14,7 +14,7 @@ static const Option options[] = {
 	{ "watch", 'w', "FIELD", NULL,
 		"stop where this field of a state changes (apps.agent.image); may be repeated" },
 	{ "commands", 0, "FILE", NULL, "a session whose commands are lines of a file; - is stdin" },
-	{ "max", 0, "N", "0", "end after N events were shown" },
+	{ "max", 0, "N", "0", "end after N events were shown (0: all)" },
 	{ "quiet", 'q', NULL, NULL, "only the errors and the summary, at full speed" },
 	{ "json", 0, NULL, NULL, "one JSON object per step, then {\"summary\": …}" },
 	{ "fail-on-error", 0, NULL, NULL, "exit code 1 where the script fails at an event" },

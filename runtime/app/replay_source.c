@@ -167,9 +167,15 @@ static PgDb *open_session(ReplaySource *s, Err *err)
 
 History *replay_source_history(ReplaySource *s, Err *err)
 {
-	PgDb *db = s->nsessions < SESSIONS ? open_session(s, err) : NULL;
-	History *history = db != NULL ? history_open(db, &s->filter, err) : NULL;
+	History *history;
+	PgDb *db = NULL;
 
+	if (s->nsessions == SESSIONS)
+		err_set(err, ERR_DATA,
+			"replay: the true history could not be read before (begin again)");
+	else
+		db = open_session(s, err);
+	history = db != NULL ? history_open(db, &s->filter, err) : NULL;
 	if (history != NULL)
 		s->filter.upto = history_upto(history);
 	return history;

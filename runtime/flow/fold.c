@@ -324,7 +324,10 @@ static bool fold_events(Folding *f, Err *err)
 		.types = f->def->types,
 		.ntypes = f->def->ntypes,
 		.upto = f->out->event_id,
-		.until_occurred_us = f->point == FOLD_OCCURRED ? f->value : 0,
+		/* 0 would be no bound: of 1970-01-01T00:00:00Z a microsecond is taken off */
+		.until_occurred_us = f->point != FOLD_OCCURRED ? 0
+				     : f->value != 0           ? f->value
+							       : -1,
 		.after_version = f->out->snapshot_version,
 		.upto_version = f->out->version,
 	};

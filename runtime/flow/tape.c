@@ -155,7 +155,8 @@ static void swap_slots(void *owner, size_t a, size_t b)
 static bool start(Tape *t, Err *err)
 {
 	t->started = true;
-	while (t->history != NULL && t->last.id < tape_overlays_last(t->overlays))
+	while (t->history != NULL && ((!t->any && tape_overlays_any(t->overlays)) ||
+					     t->last.id < tape_overlays_last(t->overlays)))
 		if (!pull(t, err))
 			return false;
 	if (t->history == NULL && !t->ended && !end_of_history(t, err))

@@ -437,10 +437,6 @@ bool script_evaluate(Handler *h, int expression, const Event *event, Str key, St
 	}
 	a.expression = &s->expressions->list[expression - 1];
 	a.wants_json = json != NULL;
-	if (event != NULL)
-		a.event = script_upcast(s, event, &s->upcast, err);
-	if (event != NULL && a.event == NULL)
-		return false;
 	snprintf(subject, sizeof(subject), "%s", lua_host_label(s->host));
 	lua_host_subject(s->host, a.expression->subject);
 	lua_host_guard(s->host, true);

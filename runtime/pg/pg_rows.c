@@ -103,5 +103,8 @@ bool pg_rows_error(const PgRows *rows, Err *err)
 		memcpy(err->sqlstate, state, 6);
 	if (hint != NULL)
 		err_hint(err, "%s", hint);
+	else if (strcmp(state, "42501") == 0)
+		err_hint(err, "log in as a member of moonwake_run, moonwake_publish or "
+			      "moonwake_read, whichever the command needs");
 	return false;
 }

@@ -41,7 +41,7 @@ static bool names_schema(const char *text, const char *hit, const char *end)
 
 	if (in_word(before) || in_word(*end))
 		return false;
-	if (before == '"')
+	if (before == '"' || before == '`') /* in a hint `moonwake …` is the command */
 		return false;
 	if (before != '\'')
 		return true;

@@ -1,8 +1,8 @@
 local files = require "spec.support.files"
 local moonwake = require "spec.support.moonwake"
 
-local COMMANDS = { "init", "dev", "migrate", "check", "run", "publish", "import", "tail", "status", "rebuild",
-  "dead-letters", "state", "history", "diff", "version" }
+local COMMANDS = { "init", "dev", "migrate", "check", "test", "run", "publish", "import", "tail", "status", "rebuild",
+  "dead-letters", "audit", "state", "history", "diff", "blame", "replay", "bisect", "shrink", "version" }
 
 describe("the command line", function()
   after_each(files.clean)
@@ -23,6 +23,15 @@ describe("the command line", function()
       assert.equal(asked, moonwake.must { "help", name })
       assert.matches("^moonwake " .. name:gsub("%-", "%%-") .. ": ", asked)
       assert.matches("\nexamples\n  moonwake ", asked)
+    end
+  end)
+
+  it("tells its version with every command that means nothing else by it", function()
+    local version = moonwake.must { "version" }
+
+    assert.equal(version, moonwake.must { "--version" })
+    for _, name in ipairs { "dev", "run", "status", "replay", "audit" } do
+      assert.equal(version, moonwake.must { name, "--version" }, name)
     end
   end)
 

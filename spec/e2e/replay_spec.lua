@@ -444,6 +444,13 @@ describe("replay", function()
       end
     end)
 
+    it("takes an event that stands before all others, alone", function()
+      local file = files.write(files.dir() .. "/first.json",
+        '[{"event_type":"add.2","aggregate_type":"thing","aggregate_id":"brand-new","data":{"v":3},"after":0}]')
+      local got = replay_json(bench, { "--insert", file })[1].compare
+      assert.same({ got.truth.events + 1, 1, 0 }, { got.changed.events, got.rows_added, got.rows_removed })
+    end)
+
     it("compares at the point where the session stands, and at the end", function()
       local n = 50
       local before, after = {}, {}
