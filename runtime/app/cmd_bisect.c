@@ -101,6 +101,7 @@ static bool holds(Bisect *b, int64_t n, bool *truth, Err *err)
 {
 	Place place = { 0 };
 
+	*truth = false;
 	b->probes++;
 	if (!place_at(b, n, &place, err))
 		return false;

@@ -358,7 +358,7 @@ static int run(Cli *cli, int argc, char **argv)
 		return cli_usage(cli, "takes a script: its name, or its path");
 	cli_catch_stop(cli);
 	s.arena = arena_new(65536);
-	ok = open_all(&s, &tape, &err) && shrink_history(&s, tape, &err);
+	ok = open_all(&s, &tape, &err) && s.h != NULL && shrink_history(&s, tape, &err);
 	tape_close(tape);
 	replay_source_close(s.source);
 	if (s.h != NULL)
