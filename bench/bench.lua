@@ -101,8 +101,8 @@ local function replay()
     floor[round] = tonumber(files.command(("%s/bench/read_floor '%s'"):format(BUILD, dsn)):match("(%S+)$"))
     data[round], peaks[round], halves[round] = timed_run("bench/data", dsn)
     columns[round] = timed_run("bench/columns", dsn)
-    moonwake.must({ "rebuild", "keyed_data", "--yes" }, { db = dsn })
-    moonwake.must({ "rebuild", "keyed_columns", "--yes" }, { db = dsn })
+    -- in place: `rebuild` would do the work itself
+    server:psql("SELECT moonwake.rebuild_consumer('keyed_data'), moonwake.rebuild_consumer('keyed_columns')", { db = db })
     server:psql("VACUUM moonwake.keyed_data, moonwake.keyed_columns", { db = db })
     print(("  round %d: floor %.2f s, reads data %.2f s, columns only %.2f s, peak %d MB"):format(
       round, floor[round], data[round], columns[round], peaks[round] / 1024))
