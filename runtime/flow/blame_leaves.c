@@ -49,19 +49,10 @@ void blame_setter_free(BlameSetter *s)
 
 /* ---- leaves ---- */
 
-static uint64_t hash_of(Str path)
-{
-	uint64_t h = UINT64_C(0xcbf29ce484222325);
-
-	for (size_t i = 0; i < path.len; i++)
-		h = (h ^ (unsigned char)path.s[i]) * UINT64_C(0x100000001b3);
-	return h ^ h >> 32;
-}
-
 /* The slot of the path, or the free one where it would stand: slots hold numbers from 1 on. */
 static size_t find(const BlameLeaves *l, Str path)
 {
-	size_t at = hash_of(path) & l->mask;
+	size_t at = str_hash(path) & l->mask;
 
 	while (l->slots[at] != 0 && !str_eq(l->at[l->slots[at] - 1].path, path))
 		at = (at + 1) & l->mask;

@@ -43,15 +43,6 @@ struct Deliveries {
 /* --- Types
  * ------------------------------------------------------------------------------------------ */
 
-static uint64_t hash_of(Str type)
-{
-	uint64_t h = UINT64_C(0xcbf29ce484222325);
-
-	for (size_t i = 0; i < type.len; i++)
-		h = (h ^ (unsigned char)type.s[i]) * UINT64_C(0x100000001b3);
-	return h ^ h >> 32;
-}
-
 static bool takes(const Definition *def, Str type)
 {
 	for (size_t i = 0; i < def->ntypes; i++)
@@ -103,7 +94,7 @@ static uint32_t add_kind(Deliveries *d, Str type, uint64_t hash)
 
 static uint32_t kind_of(Deliveries *d, Str type)
 {
-	uint64_t hash = hash_of(type);
+	uint64_t hash = str_hash(type);
 
 	for (size_t at = hash & (d->nslots - 1); d->slots[at] != 0;
 		at = (at + 1) & (d->nslots - 1)) {

@@ -26,23 +26,6 @@ struct MemoryTable {
 
 /* ---- the table ---- */
 
-static uint64_t hash_of(Str key)
-{
-	uint64_t h = key.len * UINT64_C(0x9e3779b97f4a7c15), word;
-	size_t i = 0;
-
-	for (; i + 8 <= key.len; i += 8) {
-		memcpy(&word, key.s + i, 8);
-		h = (h ^ word) * UINT64_C(0xff51afd7ed558ccd);
-		h ^= h >> 32;
-	}
-	word = 0;
-	if (key.len > i)
-		memcpy(&word, key.s + i, key.len - i);
-	h = (h ^ word) * UINT64_C(0xc4ceb9fe1a85ec53);
-	return h ^ h >> 29;
-}
-
 static void resize(MemoryTable *t, size_t size)
 {
 	free(t->slots);
@@ -167,7 +150,7 @@ static void fill_entry(MemoryTable *t, Entry *e, const MemoryRow *row)
 
 void memory_table_put(MemoryTable *t, const MemoryRow *row)
 {
-	uint64_t hash = hash_of(row->key);
+	uint64_t hash = str_hash(row->key);
 	size_t at = find(t, row->key, hash);
 
 	if (row->state.s == NULL) {
@@ -186,7 +169,7 @@ void memory_table_put(MemoryTable *t, const MemoryRow *row)
 
 const MemoryRow *memory_table_get(const MemoryTable *t, Str key)
 {
-	int32_t number = t->slots[find(t, key, hash_of(key))];
+	int32_t number = t->slots[find(t, key, str_hash(key))];
 
 	return number == FREE ? NULL : &t->entries[number].row;
 }

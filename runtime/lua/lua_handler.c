@@ -10,15 +10,6 @@ enum { TYPES_MAX = 4096 }; /* remembered types; types are a publisher's choice a
 
 /* ---- types ---- */
 
-static uint64_t type_hash(Str type)
-{
-	uint64_t h = UINT64_C(0xcbf29ce484222325);
-
-	for (size_t i = 0; i < type.len; i++)
-		h = (h ^ (unsigned char)type.s[i]) * UINT64_C(0x100000001b3);
-	return h ^ h >> 32;
-}
-
 static void clear_types(Script *s)
 {
 	for (size_t i = 0; s->types != NULL && i <= s->types_mask; i++)
@@ -32,7 +23,7 @@ static void clear_types(Script *s)
 
 static TypeEntry *find_type(Script *s, Str type)
 {
-	size_t at = type_hash(type) & s->types_mask;
+	size_t at = str_hash(type) & s->types_mask;
 
 	while (s->types[at].type.s != NULL && !str_eq(s->types[at].type, type))
 		at = (at + 1) & s->types_mask;

@@ -30,23 +30,6 @@ static void list_add(List *list, uint32_t slot)
 	list->at[list->count++] = slot;
 }
 
-/* Eight bytes at a time; keys come from a publisher, who could at most slow his own projection. */
-static uint64_t hash_of(Str key)
-{
-	uint64_t h = key.len * UINT64_C(0x9e3779b97f4a7c15), word;
-	size_t i = 0;
-
-	for (; i + 8 <= key.len; i += 8) {
-		memcpy(&word, key.s + i, 8);
-		h = (h ^ word) * UINT64_C(0xff51afd7ed558ccd);
-		h ^= h >> 32;
-	}
-	word = 0;
-	memcpy(&word, key.s + i, key.len - i);
-	h = (h ^ word) * UINT64_C(0xc4ceb9fe1a85ec53);
-	return h ^ h >> 29;
-}
-
 static void rehash(States *s, size_t size)
 {
 	free(s->table);
@@ -129,7 +112,7 @@ static uint32_t new_slot(States *s, Str key, uint64_t hash, size_t at)
 
 uint32_t states_slot(States *s, Str key)
 {
-	uint64_t hash = hash_of(key);
+	uint64_t hash = str_hash(key);
 	size_t at = hash & s->mask;
 	uint32_t slot;
 
@@ -154,7 +137,7 @@ uint32_t states_slot(States *s, Str key)
 
 bool states_find(const States *s, Str key, uint32_t *slot)
 {
-	uint64_t hash = hash_of(key);
+	uint64_t hash = str_hash(key);
 
 	for (size_t at = hash & s->mask; s->table[at] != NOBODY; at = (at + 1) & s->mask) {
 		const State *st = &s->slots[s->table[at]];
