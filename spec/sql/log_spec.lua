@@ -1,3 +1,4 @@
+local files = require "spec.support.files"
 local pg = require "spec.support.pg"
 
 local PUBLISH = "SELECT id FROM moonwake.publish_event('a', 'b', 'c')"
@@ -16,6 +17,33 @@ describe("the log", function()
   local function sql(text, user)
     return server:psql(text, { db = db, user = user })
   end
+
+  describe("its head", function()
+    local HEAD = files.read("sql/queries/frontier_head.sql")
+
+    -- Each of three transactions draws numbers in a loop; nextval shows one up to 32 ahead while it logs.
+    it("never goes back, however fast numbers are drawn", function()
+      local writers = {}
+      for n = 1, 3 do
+        writers[n] = server:session { db = db }
+        writers[n]:send([[DO $$ DECLARE till timestamptz := clock_timestamp() + interval '3 s'; BEGIN
+          WHILE clock_timestamp() < till LOOP PERFORM nextval('moonwake.events_id_seq'); END LOOP; END $$]])
+      end
+      finally(function() for n = 1, 3 do writers[n]:close() end end)
+
+      for _, head in ipairs { "moonwake.log_head()", "(" .. HEAD .. ")" } do
+        assert.equal("0", sql(([[
+          CREATE TEMP TABLE back (n int);
+          DO $$ DECLARE till timestamptz := clock_timestamp() + interval '1 s'; seen bigint := 0; head bigint; n int := 0; BEGIN
+            WHILE clock_timestamp() < till LOOP
+              head := %s;
+              n := n + (head < seen)::int; seen := head;
+            END LOOP;
+            INSERT INTO back VALUES (n); END $$;
+          SELECT n FROM back]]):format(head)))
+      end
+    end)
+  end)
 
   describe("in partitions", function()
     it("has 30 days behind and 7 ahead when it is installed, without a default", function()

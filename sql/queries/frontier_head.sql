@@ -1,2 +1,3 @@
--- Step 1 of the settled frontier: the last drawn number. Its own statement, before frontier_writers.
-SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END FROM moonwake.events_id_seq
+-- Step 1 of the settled frontier: the last drawn number. Its own statement, before frontier_writers. Never read from
+-- the sequence's row: nextval writes a number up to 32 ahead there while it logs, and only this function waits for it.
+SELECT coalesce(pg_sequence_last_value('moonwake.events_id_seq'), 0)
