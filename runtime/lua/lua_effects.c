@@ -125,7 +125,11 @@ bool script_collect(Handler *h, Effects *out, Err *err)
 	Collection c = { s, out };
 	size_t count;
 
-	*out = (Effects){ .upserts = STR(""), .deletes = STR(""), .snapshots = STR("") };
+	*out = (Effects){ .upserts = STR(""),
+		.deletes = STR(""),
+		.snapshots = STR(""),
+		.timers = STR(""),
+		.raised = STR("") };
 	buf_clear(&s->upserts);
 	buf_clear(&s->deletes);
 	states_changed(s->states, &count);

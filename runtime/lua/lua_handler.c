@@ -438,6 +438,12 @@ static const HandlerOps ops = {
 	.trace = script_trace,
 	.cover = script_cover,
 	.coverage = script_coverage,
+	.wants = script_wants,
+	.restore = script_restore,
+	.next_due = script_next_due,
+	.due = script_due,
+	.advance = script_advance,
+	.probe = script_probe,
 	.memory = script_memory,
 	.close = script_close,
 };

@@ -130,6 +130,14 @@ void script_snapshots_back(Script *s, size_t mark); /* later ones never were */
 Str script_snapshots_collect(Script *s);
 void script_reducer_close(struct Reducer *r);
 
+/* lua_rule.c */
+bool script_wants(Handler *h);
+bool script_restore(Handler *h, Str json, Err *err);
+int64_t script_next_due(Handler *h);
+void script_due(Handler *h, int64_t horizon_us, size_t most, Str *missing);
+bool script_advance(Handler *h, int64_t horizon_us, bool once, Err *err);
+bool script_probe(Handler *h, Str key, Err *err);
+
 /* lua_upcast.c */
 void script_upcasts_open(lua_State *L, Script *s); /* [definition] -> [definition]; raises */
 void script_upcasts_close(struct Upcasts *u);

@@ -404,7 +404,11 @@ void script_query(Handler *h, ScriptSql *query, Effects *before)
 {
 	Sql *q = script_of(h)->sql;
 
-	*before = (Effects){ .upserts = STR(""), .deletes = STR(""), .snapshots = STR("") };
+	*before = (Effects){ .upserts = STR(""),
+		.deletes = STR(""),
+		.snapshots = STR(""),
+		.timers = STR(""),
+		.raised = STR("") };
 	give(q, before);
 	*query = q->query;
 }

@@ -25,7 +25,10 @@ typedef struct {
 	size_t ntypes;
 	const Str *key_paths; /* of the event, one for each part of the key */
 	size_t nkey_paths;    /* 0: a function makes the keys, as many as it likes */
-	Str spec;        /* JSON: the definition as the SQL function projection_ensure() takes it */
+	bool has_clock;       /* of a rule: the ops about its clock concern it */
+	bool after_alerts; /* of a rule: it reads the events of alerts, so its clock waits for the
+			      rules that make them */
+	Str spec;        /* JSON: the definition as projection_ensure() or rule_ensure() takes it */
 	char digest[65]; /* sha-256 (hex) of the file and of all that it is made of: modules,
 			    upcasters */
 	Str files;       /* JSON: {path: text} of those files, from which it can be opened again */
@@ -60,6 +63,12 @@ typedef struct {
 	Str snapshots; /* of a reducer: JSON array of {"aggregate_id", "version", "event_id",
 			* "state"};
 			* "" = none */
+	Str timers;    /* of a rule: JSON array of {"key", "due", "name"}, one for each key whose
+			* earliest timer changed; due: microseconds, null: it has none any more; "" =
+			* none */
+	Str raised; /* of a rule: JSON array of what it did, in order, as the SQL function raise()
+		     * takes it; "" = none */
+	size_t nraised;
 } Effects;
 
 /* One line that ran while an event was traced. Lives until the next trace(). A state that there was
@@ -165,6 +174,32 @@ typedef struct {
 	 * a function that can run; 0 for one that never did. s == NULL before cover(). Lives until
 	 * the next call. */
 	Str (*coverage)(Handler *h);
+
+	/* --- A rule's clock (definition()->has_clock). Times are microseconds of the log's clock:
+	 * the events' `timestamp`, or what the rule's own clock makes of it. Before an event is
+	 * handled, run() fires the timers that were due before it. --- */
+
+	/* What the database keeps of it beside the states has to be given to restore() before the
+	 * next need(): after open and after forget(). Always false for what has no clock. */
+	bool (*wants)(Handler *h);
+	/* {"timers": [{"key", "due", "name"}], "memory": {…} or null, "refs": {name: [{"key",
+	 * "state"}]}}; s == NULL: nothing is kept, it begins. */
+	bool (*restore)(Handler *h, Str json, Err *err);
+
+	/* The earliest horizon at which advance() would have something to do, INT64_MAX: none. */
+	int64_t (*next_due)(Handler *h);
+	/* The states that firing the timers up to a horizon needs, as need() tells them; at most
+	 * about `most`. Load them, then advance(). */
+	void (*due)(Handler *h, int64_t horizon_us, size_t most, Str *missing);
+	/* No event can come any more that is older than the horizon: fires the timers due before
+	 * it, in order, as far as their states are known (due() again, while next_due() is below).
+	 * `once`: stops behind the first instant at which something was raised. A timer that fails
+	 * leaves its state as it was, and a letter; false only where nothing can go on. */
+	bool (*advance)(Handler *h, int64_t horizon_us, bool once, Err *err);
+
+	/* From now on every evaluation of a key (as in DeadLetter.key; s == NULL: of all) is told
+	 * in Effects.raised as {"kind": "probe", …}. */
+	bool (*probe)(Handler *h, Str key, Err *err);
 
 	size_t (*memory)(Handler *h); /* bytes held by the script and its states */
 	void (*close)(Handler *h);
