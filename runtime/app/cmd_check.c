@@ -8,6 +8,11 @@ static const Option options[] = {
 	{ 0 },
 };
 
+static const struct {
+	const char *folder, *kind;
+} places[] = { { "scripts/reducers/", "reducer" }, { "scripts/upcasters/", "upcaster" },
+	{ "rules/", "rule" } };
+
 /* What was loaded; upcasters have no handler of their own. */
 typedef struct {
 	const LoadedScript *script;
@@ -20,10 +25,9 @@ static Checked look_at(const LoadedScript *s)
 	const Definition *def = s->handler ? s->handler->ops->definition(s->handler) : NULL;
 	Checked c = { s, "projection", s->err.kind == ERR_NONE, def != NULL && def->sql };
 
-	if (strncmp(s->path, "scripts/reducers/", 17) == 0)
-		c.kind = "reducer";
-	else if (strncmp(s->path, "scripts/upcasters/", 18) == 0)
-		c.kind = "upcaster";
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++)
+		if (strncmp(s->path, places[i].folder, strlen(places[i].folder)) == 0)
+			c.kind = places[i].kind;
 	return c;
 }
 

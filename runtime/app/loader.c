@@ -11,9 +11,9 @@
 #include <sys/stat.h>
 
 /* Where definitions are; modules that they require are in scripts/lib. */
-static const char *const folders[] = { "projections", "scripts/reducers" };
-static const char *const watched[] = { "projections", "scripts/reducers", "scripts/upcasters",
-	"scripts/lib" };
+static const char *const folders[] = { "projections", "scripts/reducers", "rules" };
+static const char *const watched[] = { "projections", "scripts/reducers", "rules",
+	"scripts/upcasters", "scripts/lib" };
 
 enum { FOLDERS = sizeof(folders) / sizeof(folders[0]) };
 
@@ -96,7 +96,7 @@ bool loader_load(const LuaOptions *options, LoadedScripts *out, Err *err)
 
 	*out = (LoadedScripts){ 0 };
 	if (ok && options->files.s == NULL && !is_workspace(files)) {
-		err_set(err, ERR_USAGE, "%s: there is no folder projections/ here",
+		err_set(err, ERR_USAGE, "%s: there is no folder projections/ or rules/ here",
 			options->workspace ? options->workspace : ".");
 		ok = err_hint(err, "name the workspace with -C, or make one with `moonwake init`");
 	}
@@ -226,7 +226,7 @@ static bool search(LuaFiles *files, const char *script, Search *s, Err *err)
 		return err_set(err, ERR_USAGE, "script '%s': there are several (name its file: %s)",
 			script, s->found);
 	err_set(err, ERR_USAGE,
-		"script '%s': there is no such file in projections/ or "
+		"script '%s': there is no such file in projections/, rules/ or "
 		"scripts/reducers/",
 		script);
 	return s->nearest ? err_hint(err, "did you mean '%s'?", s->nearest) : false;

@@ -11,12 +11,12 @@ typedef struct {
 } LoadedScript;
 
 typedef struct {
-	LoadedScript *scripts; /* projections, then reducers, each in the order of their paths */
+	LoadedScript *scripts; /* projections, reducers, rules: each in the order of their paths */
 	size_t n;
 } LoadedScripts;
 
-/* Loads every projection and reducer. False only where there is no workspace; scripts that do not
- * load are in the list with their reason. No two have one name: the second does not load. */
+/* Loads every projection, reducer and rule. False only where there is no workspace; scripts that do
+ * not load are in the list with their reason. No two have one name: the second does not load. */
 bool loader_load(const LuaOptions *options, LoadedScripts *out, Err *err);
 void loader_free(LoadedScripts *l); /* closes the handlers that are still in it */
 

@@ -67,7 +67,7 @@ describe("the loader", function()
     local loaded = ffi.new("LoadedScripts")
 
     assert.is_false(C.loader_load(options { ["rules/x.lua"] = "" }, loaded, err))
-    assert.matches("there is no folder projections/ here %(name the workspace with %-C", ffi.string(err.message))
+    assert.matches("there is no folder projections/ or rules/ here %(name the workspace with %-C", ffi.string(err.message))
     assert.equal(1, #load { ["scripts/reducers/order.lua"] = FILES["scripts/reducers/order.lua"] })
   end)
 
@@ -88,9 +88,9 @@ describe("the loader", function()
       { "orders", "projection orders" }, { "projections/orders.lua", "projection orders" },
       { "./projections/orders.lua", "projection orders" }, { "order", "reducer order" }, { "order.lua", "reducer order" },
       { "scripts/reducers/device.lua", "reducer device" }, { dir .. "/scripts/reducers/device.lua", "reducer device" },
-      { "oders", "script 'oders': there is no such file in projections/ or scripts/reducers/ (did you mean 'orders'?)" },
-      { "projections/device.lua", "script 'projections/device.lua': there is no such file in projections/ or scripts/reducers/" },
-      { "", "script '': there is no such file in projections/ or scripts/reducers/" },
+      { "oders", "script 'oders': there is no such file in projections/, rules/ or scripts/reducers/ (did you mean 'orders'?)" },
+      { "projections/device.lua", "script 'projections/device.lua': there is no such file in projections/, rules/ or scripts/reducers/" },
+      { "", "script '': there is no such file in projections/, rules/ or scripts/reducers/" },
       { "broken", "projections/broken.lua:1: projection 'broken': unknown field 'onn' (did you mean 'on'?)" },
     }
     for _, case in ipairs(cases) do
