@@ -21,11 +21,11 @@ MIGRATE := $(sort $(wildcard sql/[0-9]*.sql))
 GEN      = $(B)/prelude_data.inc $(B)/spec_data.inc $(B)/sql_queries.inc $(B)/sql_migrations.inc
 
 .DEFAULT_GOAL = all
-.PHONY: help deps all check test lint format asan bench soak demo install clean meta
+.PHONY: help deps all check test lint format asan bench soak demo install clean meta bench-nab
 .DELETE_ON_ERROR:
 
 help:                   ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
 
 deps:                   ## install what building, running and testing need (Debian packages)
 	sh runtime/tools/deps.sh
@@ -79,6 +79,9 @@ meta:                   ## rewrite the editor stubs and the reference from prelu
 
 bench: all              ## measure, as ratios within one run: build/bench.json
 	sh bench/run.sh $(B)
+
+bench-nab:              ## score the detectors of scripts/lib/detect.lua on the Numenta Anomaly Benchmark
+	luajit bench/nab.lua
 
 soak: all               ## the long versions of the specs
 	MOONWAKE_SOAK=1 sh runtime/tools/test.sh $(B) $(SPECS)

@@ -66,7 +66,7 @@ describe("the loader", function()
   it("needs one of the folders", function()
     local loaded = ffi.new("LoadedScripts")
 
-    assert.is_false(C.loader_load(options { ["rules/x.lua"] = "" }, loaded, err))
+    assert.is_false(C.loader_load(options { ["scripts/lib/x.lua"] = "" }, loaded, err))
     assert.matches("there is no folder projections/ or rules/ here %(name the workspace with %-C", ffi.string(err.message))
     assert.equal(1, #load { ["scripts/reducers/order.lua"] = FILES["scripts/reducers/order.lua"] })
   end)
