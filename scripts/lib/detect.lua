@@ -8,9 +8,9 @@
 --     cooldown = "2h",             -- a rest after each alert is worth more than a finer threshold
 --   }
 --
--- A detector is { init = function() -> state, step = function(state, value, t) -> score }: the state is a JSON tree that
--- is kept with the key, t is in seconds, the score is a table of numbers. While a detector has seen too little to judge,
--- its score is 0 (z, p) rather than nothing, so that a comparison in `when` never fails.
+-- A detector is { init = function() -> state, step = function(state, value, t) -> score }: the state is a JSON tree
+-- that is kept with the key, t is in seconds, the score is a table of numbers. While a detector has seen too little to
+-- judge, its score is 0 (z, p) rather than nothing, so that a comparison in `when` never fails.
 local detect = {}
 
 local abs, sqrt, max, min, log, exp, floor = math.abs, math.sqrt, math.max, math.min, math.log, math.exp, math.floor
@@ -71,7 +71,8 @@ function detect.gauss(options)
 
   return {
     init = function()
-      return { n = array {}, mean = array {}, m2 = array {}, at = 1, bn = 0, bmean = 0, bm2 = 0, wn = 0, wmean = 0, wm2 = 0 }
+      return { n = array {}, mean = array {}, m2 = array {}, at = 1, bn = 0, bmean = 0, bm2 = 0,
+        wn = 0, wmean = 0, wm2 = 0 }
     end,
     step = function(s, value)
       local n, mean, m2 = s.wn, s.wmean, s.wm2
