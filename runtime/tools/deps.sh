@@ -36,6 +36,8 @@ for set in ${*:-build lint test}; do
     need libssl-dev library libcrypto
     need libcsv-dev header csv.h
     need libedit-dev library libedit
+    need tzdata test -e /usr/share/zoneinfo/Europe/Lisbon
+    need libcurl4-openssl-dev library libcurl
     need postgresql postgres
     ;;
   lint)
@@ -51,6 +53,9 @@ for set in ${*:-build lint test}; do
     need binutils has nm
     need socat has socat
     need libxml2-utils has xmllint
+    need python3 has python3
+    need curl has curl
+    need prometheus-alertmanager has prometheus-alertmanager
     ;;
   *)
     echo "deps: '$set': no such set (build, lint, test)" >&2
@@ -101,3 +106,8 @@ if ! install && ! { $sudo apt-get update -q >"$log" 2>&1 && install; }; then
   echo "deps: the installation failed (as root: apt-get install$missing)" >&2
   exit 1
 fi
+
+# Nor did anybody ask for a service of the whole system.
+case " $missing " in
+*" prometheus-alertmanager "*) [ ! -d /run/systemd/system ] || $sudo systemctl disable --now -q prometheus-alertmanager ;;
+esac

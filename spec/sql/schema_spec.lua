@@ -107,7 +107,7 @@ describe("the schema", function()
 
     local rows = server:query(
       "SELECT split_part(name, '.', 1) AS family, count(*) > 1, bool_and(description <> '' AND aggregate_type <> '') "
-      .. "FROM moonwake.event_types GROUP BY 1 ORDER BY 1", { db = db })
+      .. "FROM moonwake.event_types WHERE aggregate_type IN ('device', 'container', 'image') GROUP BY 1 ORDER BY 1", { db = db })
 
     assert.same({
       { "container", "t", "t" }, { "current_state", "t", "t" }, { "device", "t", "t" },

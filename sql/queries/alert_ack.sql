@@ -1,0 +1,1 @@
+SELECT moonwake.ack_alert($1::uuid, $2, $3)

@@ -1,0 +1,1 @@
+SELECT moonwake.unmute_alerts()

@@ -1,0 +1,1 @@
+SELECT moonwake.raise($1::jsonb)

@@ -1,0 +1,1 @@
+SELECT moonwake.finish_rebuild($1)

@@ -1,0 +1,1 @@
+SELECT moonwake.rule_retire($1)

@@ -1,0 +1,1 @@
+SELECT moonwake.unsilence($1::bigint, $2)

@@ -1,0 +1,1 @@
+SELECT moonwake.set_timers($1, $2::json)
