@@ -16,7 +16,8 @@ for _, folder in ipairs { "projections", "rules", "scripts", "spec/workspaces" }
 end
 -- A line of a spec or a benchmark may hold a statement of SQL, or a script.
 files["spec"] = { std = "+busted", max_line_length = false }
-for _, folder in ipairs { "spec/projections", "spec/reducers", "spec/upcasters" } do
+for _, folder in ipairs { "spec/projections", "spec/reducers", "spec/rules", "spec/upcasters",
+  "spec/workspaces/*/spec" } do
   files[folder] = { read_globals = spec_words }
 end
 files["runtime/tools/spec.lua"] = { globals = { "arg" } }

@@ -1,4 +1,5 @@
 -- What the kinds of definition share: the statement, its name, its handlers.
+local api = require "prelude.api"
 local nearest = require "prelude.nearest"
 local schema = require "prelude.schema"
 
@@ -35,6 +36,25 @@ end
 function definition.check_name(name)
   if not schema.is_name(name) then
     problem("a name is lower-case letters, digits and _, begins with a letter and has at most 48 bytes")
+  end
+end
+
+
+--- A path of the event, such as data.site; `what` is the field that names it.
+function definition.check_path(what, path)
+  local first, rest = path:match("^([^.]+)(.*)$")
+  local names = {}
+  for _, field in ipairs(api.event) do
+    names[#names + 1] = field.name
+  end
+  if not first or not definition.contains(names, first) then
+    problem("%s '%s' is no path of the event%s", what, path, nearest(first, names))
+  end
+  local nested = first == "data" or first == "metadata"
+  if nested and not rest:match("^%.[^.]") or rest:match("%.$") or rest:match("%.%.") then
+    problem("%s '%s' must name a member (such as %s.site)", what, path, first)
+  elseif not nested and rest ~= "" then
+    problem("%s '%s': '%s' has no members (only data and metadata have)", what, path, first)
   end
 end
 

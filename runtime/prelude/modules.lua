@@ -6,8 +6,9 @@ local function is_module_name(name)
 end
 
 
---- `read(name)` returns a module's source and its file's name, or nil; `environment()` the globals of scripts.
-return function(read, compile, environment)
+--- `read(name)` returns a module's source and its file's name, or nil; `environment()` the globals of scripts; `note`,
+--- where it is given, hears of every source.
+return function(read, compile, environment, note)
   local loaded, loading = {}, {}
 
   return function(name)
@@ -26,6 +27,9 @@ return function(read, compile, environment)
     local chunk, problem = compile(source, "@" .. file)
     if not chunk then
       error(problem, 0)
+    end
+    if note then
+      note(file, source)
     end
     loading[name] = true
     local value = setfenv(chunk, environment())(name)

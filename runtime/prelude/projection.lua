@@ -19,24 +19,6 @@ local function check_name(name)
 end
 
 
-local function check_path(path)
-  local first, rest = path:match("^([^.]+)(.*)$")
-  local names = {}
-  for _, field in ipairs(api.event) do
-    names[#names + 1] = field.name
-  end
-  if not first or not contains(names, first) then
-    problem("key '%s' is no path of the event%s", path, nearest(first, names))
-  end
-  local nested = first == "data" or first == "metadata"
-  if nested and not rest:match("^%.[^.]") or rest:match("%.$") or rest:match("%.%.") then
-    problem("key '%s' must name a member (such as %s.site)", path, first)
-  elseif not nested and rest ~= "" then
-    problem("key '%s': '%s' has no members (only data and metadata have)", path, first)
-  end
-end
-
-
 --- The paths, or none where the key is a function.
 local function key_paths(key)
   if type(key) == "function" then
@@ -50,7 +32,7 @@ local function key_paths(key)
     if type(path) ~= "string" then
       problem("key must be a path, a list of paths or a function, not a list with %s", schema.show(path))
     end
-    check_path(path)
+    definition.check_path("key", path)
   end
   return paths
 end

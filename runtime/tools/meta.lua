@@ -15,7 +15,7 @@ end
 
 
 local function plain_number(n)
-  return ("%.0f"):format(n)
+  return ("%.14g"):format(n)
 end
 
 
@@ -77,6 +77,15 @@ local function stubs()
     "",
     "---@class moonwake.Delete",
     "---@class moonwake.Decimal",
+    "---@class moonwake.Emitted",
+    "---@class moonwake.Action",
+    "---@class moonwake.Ref: table<string, any>",
+    "---@alias moonwake.Duration number | string seconds, or \"90s\", \"5m\", \"1h30m\", \"2d\"",
+    "---@alias moonwake.Predicate fun(subject: any, k: table, event: moonwake.Event?): any",
+    "---@alias moonwake.Levels table<\"info\" | \"warning\" | \"error\" | \"critical\", moonwake.Predicate>",
+    "---@alias moonwake.Step string | { on: string | string[], where?: fun(event: moonwake.Event): any }",
+    "---@alias moonwake.Span { days?: string | string[], from: string, to: string }",
+    "---@alias moonwake.Source string | { file: string } | { env: string }",
     "",
     "---@class moonwake.json",
     "---@field null any",
