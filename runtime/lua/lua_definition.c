@@ -44,7 +44,7 @@ static void read_on(lua_State *L, Script *s)
 	Str *types;
 
 	lua_getfield(L, -1, "types");
-	s->def.ntypes = lua_objlen(L, -1);
+	s->def.ntypes = s->nown = lua_objlen(L, -1);
 	s->def.types = types = arena_alloc(s->arena, s->def.ntypes * sizeof(*types));
 	lua_getfield(L, -2, "handlers");
 	s->handlers = mem_calloc(s->def.ntypes, sizeof(*s->handlers));
@@ -102,15 +102,19 @@ void script_read_definition(lua_State *L, Script *s)
 	const char *name = field(L, "name"), *kind = field(L, "kind");
 
 	s->def.name = arena_str(s->arena, str_from(name)).s;
-	s->def.kind = strcmp(kind, "reducer") == 0 ? KIND_REDUCER : KIND_PROJECTION;
+	s->def.kind = strcmp(kind, "reducer") == 0 ? KIND_REDUCER
+		      : strcmp(kind, "rule") == 0  ? KIND_RULE
+						   : KIND_PROJECTION;
 	s->def.version = (int)number_field(L, "version");
 	s->def.on_error = read_on_error(L);
 	s->def.sql = flag(L, "sql");
+	snprintf(s->subject, sizeof(s->subject), "%s '%s'", kind, name);
 	read_on(L, s);
 	read_spec(L, s);
+	if (s->def.kind == KIND_RULE)
+		script_rule_open(L, s);
 	script_upcasts_open(L, s);
 	read_files(s);
-	snprintf(s->subject, sizeof(s->subject), "%s '%s'", kind, name);
 	lua_host_subject(s->host, s->subject);
 	lua_host_limits(s->host, (size_t)number_field(L, "memory") * MB,
 		(int64_t)number_field(L, "budget"), flag(L, "jit"));

@@ -17,7 +17,7 @@ static bool add_upsert(lua_State *L, Script *s, uint32_t slot, Err *err)
 	size_t before = s->upserts.len, members;
 
 	buf_adds(&s->upserts, before ? ",{" : "[{");
-	shape_add_key(s->shape, st->key, &s->upserts);
+	script_add_key(s, st->key, &s->upserts);
 	buf_addc(&s->upserts, ',');
 	members = s->upserts.len;
 	lua_rawgeti(L, 1, (int)slot + 1);
@@ -44,7 +44,7 @@ static bool add_upsert(lua_State *L, Script *s, uint32_t slot, Err *err)
 static void add_delete(Script *s, uint32_t slot, size_t n)
 {
 	buf_addf(&s->deletes, "%s{\"n\":%zu,", n ? "," : "[", n);
-	shape_add_key(s->shape, states_at(s->states, slot)->key, &s->deletes);
+	script_add_key(s, states_at(s->states, slot)->key, &s->deletes);
 	buf_addc(&s->deletes, '}');
 }
 
@@ -83,22 +83,35 @@ static void close_list(Buf *list, Str *out)
 
 /* ---- dead letters ---- */
 
-void script_wait(Script *s, int64_t event_id, Str key)
+static DeadLetter *add_letter(Script *s, int64_t event_id, Str key)
 {
 	Letters *l = &s->letters;
 
-	parked_add(s->parked, key);
 	if (l->arena == NULL)
 		l->arena = arena_new(4096);
 	if (l->count == l->cap) {
 		l->cap = l->cap ? l->cap * 2 : 16;
 		l->at = mem_realloc(l->at, l->cap * sizeof(*l->at));
 	}
-	l->at[l->count++] = (DeadLetter){ .event_id = event_id,
+	l->at[l->count] = (DeadLetter){ .event_id = event_id,
 		.key = arena_str(l->arena, key),
 		.error = STR(""),
-		.trace = STR(""),
-		.parked = true };
+		.trace = STR("") };
+	return &l->at[l->count++];
+}
+
+void script_wait(Script *s, int64_t event_id, Str key)
+{
+	parked_add(s->parked, key);
+	add_letter(s, event_id, key)->parked = true;
+}
+
+void script_letter(Script *s, int64_t event_id, Str key, const Err *why)
+{
+	DeadLetter *letter = add_letter(s, event_id, key);
+
+	letter->error = arena_str(s->letters.arena, str_from(why->message));
+	letter->trace = arena_str(s->letters.arena, str_from(why->trace));
 }
 
 void script_drop_letters(Script *s)
@@ -143,5 +156,5 @@ bool script_collect(Handler *h, Effects *out, Err *err)
 	parked_collected(s->parked);
 	if (s->sql != NULL)
 		script_sql_collect(s->sql, out);
-	return true;
+	return s->rule == NULL || script_rule_collect(s, out, err);
 }

@@ -241,6 +241,55 @@ LuaEvent *lua_event_open(lua_State *L)
 	return e;
 }
 
+/* [] -> [tree, or nil] */
+static void push_text_tree(lua_State *L, Str text, const char *name)
+{
+	Err err = { 0 };
+
+	if (text.s == NULL)
+		lua_pushnil(L);
+	else if (!lua_json_decode(L, text, &err))
+		luaL_error(L, "event.%s: %s", name, err.message);
+}
+
+/* [copy] -> [copy copy of it] */
+static void copy_table(lua_State *L)
+{
+	Buf text = { 0 };
+	Err err = { 0 };
+	bool ok = lua_json_encode(L, lua_gettop(L), &text, "event", &err) &&
+		  lua_json_decode(L, buf_str(&text), &err);
+
+	buf_free(&text);
+	if (!ok)
+		lua_host_raise(L, &err);
+}
+
+void lua_event_copy(lua_State *L)
+{
+	int event = lua_gettop(L);
+	const LuaEvent *e = lua_touserdata(L, event);
+
+	if (e == NULL) {
+		luaL_checktype(L, event, LUA_TTABLE);
+		copy_table(L);
+		return;
+	}
+	lua_createtable(L, 0, FIELD_COUNT);
+	for (int i = 0; i < FIELD_COUNT; i++) {
+		lua_pushlstring(L, names[i].s, names[i].len);
+		if (i == FIELD_DATA && e->event != NULL) {
+			push_text_tree(L, e->event->data, "data");
+		} else if (i == FIELD_METADATA && e->event != NULL) {
+			push_text_tree(L, e->event->metadata, "metadata");
+		} else {
+			lua_pushvalue(L, -1);
+			lua_gettable(L, event);
+		}
+		lua_rawset(L, -3);
+	}
+}
+
 void lua_event_point(LuaEvent *e, const Event *event)
 {
 	e->event = event;

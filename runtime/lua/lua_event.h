@@ -41,6 +41,10 @@ LuaEvent *lua_event_open(lua_State *L);
  * touching it raises. */
 void lua_event_point(LuaEvent *e, const Event *event);
 
+/* A plain table of all fields, also of a table that is such a copy. Raises.
+ * [event] -> [event copy] */
+void lua_event_copy(lua_State *L);
+
 /* While a handler waits: touching the event raises, but it is the same one afterwards, with the
  * same `data` and `metadata`. */
 void lua_event_pause(LuaEvent *e);

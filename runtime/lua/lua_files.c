@@ -211,6 +211,20 @@ bool lua_files_read(LuaFiles *f, const char *path, Str *text, Err *err)
 	return true;
 }
 
+bool lua_files_adopt(LuaFiles *f, const LuaFiles *other, Err *err)
+{
+	for (size_t i = 0; i < other->used.n; i++) {
+		const File *file = &other->used.at[i], *known = find_file(&f->used, file->path);
+
+		if (known != NULL && !str_eq(buf_str(&known->text), buf_str(&file->text)))
+			return err_set(err, ERR_IO, "%s: it changed while it was read", file->path);
+		if (known == NULL)
+			buf_add(&add_file(&f->used, file->path)->text, buf_str(&file->text).s,
+				file->text.len);
+	}
+	return true;
+}
+
 /* ---- folders ---- */
 
 /* "folder/x.lua", hidden files apart; `name` is what stands behind the folder. */

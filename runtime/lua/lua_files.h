@@ -20,6 +20,9 @@ bool lua_files_has(const LuaFiles *f, const char *path);
  * until lua_files_back() or lua_files_close(). */
 bool lua_files_read(LuaFiles *f, const char *path, Str *text, Err *err);
 
+/* What another script is made of counts among the files of this one, with the texts that it has. */
+bool lua_files_adopt(LuaFiles *f, const LuaFiles *other, Err *err);
+
 /* The paths of the scripts in a folder, bytewise in order: none where there is no such folder. To
  * be freed with lua_files_free_list(). */
 bool lua_files_list(const LuaFiles *f, const char *folder, char ***paths, size_t *n, Err *err);

@@ -18,6 +18,10 @@ bool lua_gate(LuaHost *h, LuaStep step, void *arg, Err *err);
 LuaHost *lua_host_of(lua_State *L);
 lua_State *lua_host_state(LuaHost *h);
 
+/* What the words of its prelude work for; NULL before somebody said. */
+void lua_host_own(LuaHost *h, void *owner);
+void *lua_host_owner(const LuaHost *h);
+
 const char *lua_host_script(const LuaHost *h);
 LuaFiles *lua_host_files(const LuaHost *h);
 void lua_host_log(const LuaHost *h, const char *line);
@@ -28,6 +32,7 @@ void lua_host_subject(LuaHost *h, const char *subject);
 const char *lua_host_label(const LuaHost *h); /* the subject, or the script's path */
 /* 0: as the options said. */
 void lua_host_limits(LuaHost *h, size_t memory, int64_t budget, bool jit);
+const LuaOptions *lua_host_options(const LuaHost *h); /* while it is opened */
 size_t lua_host_states_limit(const LuaHost *h);
 
 /* Gives the next call of a script its whole budget, and tells the watchdog. */

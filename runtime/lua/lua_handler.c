@@ -41,18 +41,32 @@ static const TypeEntry *type_of(Script *s, Str type)
 	entry = find_type(s, type);
 	if (entry->type.s == NULL) {
 		*entry = (TypeEntry){ { mem_strndup(type.s, type.len), type.len },
-			event_type_choose(s->def.types, s->def.ntypes, type),
+			event_type_choose(s->def.types, s->nown, type), true,
 			script_upcasts_take(s, type) };
+		if (entry->handler == NO_HANDLER) {
+			entry->own = false;
+			entry->handler = event_type_choose(s->def.types, s->def.ntypes, type);
+		}
 		s->ntypes++;
 	}
 	s->last_type = entry;
 	return entry;
 }
 
+/* What a rule raised itself is no news to it, live and replayed. */
+static bool is_own_alert(const Script *s, const Event *e)
+{
+	return s->rule != NULL && str_eq(e->aggregate_type, STR("alert")) &&
+	       e->actor_id.s != NULL && str_eq(e->actor_id, str_from(s->def.name)) &&
+	       e->actor_type.s != NULL && str_eq(e->actor_type, STR("rule"));
+}
+
 const TypeEntry *script_takes(Script *s, const Event *e)
 {
 	const TypeEntry *type;
 
+	if (is_own_alert(s, e))
+		return NULL;
 	if (s->reducer != NULL && !str_eq(e->aggregate_type, s->aggregate))
 		return NULL;
 	type = type_of(s, e->type);
@@ -119,11 +133,14 @@ bool script_keys_of(Script *s, const Event *e, Err *err)
 
 /* ---- need and load ---- */
 
-static void ask_for(Script *s, uint32_t slot)
+void script_add_key(const Script *s, Str key, Buf *out)
 {
-	buf_addf(&s->missing, "%s{\"n\":%u,", s->missing.len ? "," : "[", slot);
-	shape_add_key(s->shape, states_at(s->states, slot)->key, &s->missing);
-	buf_addc(&s->missing, '}');
+	if (s->rule == NULL) {
+		shape_add_key(s->shape, key, out);
+	} else {
+		buf_adds(out, "\"key\":");
+		json_add_string(out, key);
+	}
 }
 
 static void add_slot(Page *page, uint32_t slot)
@@ -135,14 +152,47 @@ static void add_slot(Page *page, uint32_t slot)
 	page->slots[page->nslots++] = slot;
 }
 
+void script_ask(Script *s, Str key)
+{
+	uint32_t slot = states_slot(s->states, key);
+	State *st = states_at(s->states, slot);
+
+	make_room_for_owners(s, slot);
+	add_slot(&s->page, slot);
+	if (st->known || st->asked)
+		return;
+	st->asked = true;
+	buf_addf(&s->missing, "%s{\"n\":%u,", s->missing.len ? "," : "[", slot);
+	script_add_key(s, st->key, &s->missing);
+	buf_addc(&s->missing, '}');
+}
+
+void script_ask_begin(Script *s)
+{
+	buf_clear(&s->missing);
+	states_page(s->states);
+	s->page.count = s->page.nslots = 0;
+}
+
+/* Between need() and run() a state that was asked for and did not come is one that does not exist:
+ * the next need() asks again, since its page may be another attempt. */
+Str script_ask_end(Script *s)
+{
+	for (size_t i = 0; i < s->page.nslots; i++)
+		states_at(s->states, s->page.slots[i])->asked = false;
+	if (s->missing.len == 0)
+		return STR("");
+	buf_addc(&s->missing, ']');
+	return buf_str(&s->missing);
+}
+
 static void find_keys(Script *s, const Event *e, EventKeys *k)
 {
 	const TypeEntry *type = script_takes(s, e);
-	Page *page = &s->page;
 
 	*k = (EventKeys){ .handler = type ? type->handler : NO_HANDLER,
-		.first = (uint32_t)page->nslots };
-	if (type == NULL)
+		.first = (uint32_t)s->page.nslots };
+	if (type == NULL || !type->own)
 		return;
 	if (type->upcast)
 		k->failed = !script_upcast_page(s, e, &k->upcast);
@@ -150,39 +200,20 @@ static void find_keys(Script *s, const Event *e, EventKeys *k)
 		e = script_upcast_event(s, e, k->upcast);
 	k->failed = k->failed || !script_keys_of(s, e, NULL);
 	k->count = k->failed ? 0 : (uint32_t)s->key_list.count;
-	for (uint32_t i = 0; i < k->count; i++) {
-		uint32_t slot = states_slot(s->states, key_list_at(&s->key_list, i));
-		State *st = states_at(s->states, slot);
-
-		make_room_for_owners(s, slot);
-		add_slot(page, slot);
-		if (!st->known && !st->asked) {
-			st->asked = true;
-			ask_for(s, slot);
-		}
-	}
-}
-
-/* Between need() and run() a state that was asked for and did not come is one that does not exist:
- * the next need() asks again, since its page may be another attempt. */
-static void forget_asked(Script *s)
-{
-	for (size_t i = 0; i < s->page.nslots; i++)
-		states_at(s->states, s->page.slots[i])->asked = false;
+	for (uint32_t i = 0; i < k->count; i++)
+		script_ask(s, key_list_at(&s->key_list, i));
 }
 
 static void script_need(Handler *h, EventSlice page, size_t from, size_t to, Str *missing)
 {
 	Script *s = script_of(h);
 
-	buf_clear(&s->missing);
 	*missing = STR("");
 	if (s->sql != NULL)
 		return;
-	states_page(s->states);
+	script_ask_begin(s);
 	s->page.from = from;
 	s->page.count = to - from;
-	s->page.nslots = 0;
 	script_upcasts_page(s);
 	if (s->page.count > s->page.cap) {
 		s->page.cap = s->page.count;
@@ -190,11 +221,9 @@ static void script_need(Handler *h, EventSlice page, size_t from, size_t to, Str
 	}
 	for (size_t i = from; i < to; i++)
 		find_keys(s, &page.events[i], &s->page.events[i - from]);
-	forget_asked(s);
-	if (s->missing.len > 0) {
-		buf_addc(&s->missing, ']');
-		*missing = buf_str(&s->missing);
-	}
+	if (s->rule != NULL)
+		script_rule_need(s, page, from, to);
+	*missing = script_ask_end(s);
 }
 
 typedef struct {
@@ -258,11 +287,26 @@ static void settle(lua_State *L, void *arg)
 	lua_host_pace(L, s->host);
 }
 
+static void purge(lua_State *L, void *arg)
+{
+	Script *s = arg;
+
+	(void)L;
+	states_purge(s->states, drop_row, s);
+}
+
+void script_purge(Script *s)
+{
+	lua_gate(s->host, purge, s, NULL);
+}
+
 static void script_settled(Handler *h)
 {
 	Script *s = script_of(h);
 
 	parked_settled(s->parked);
+	if (s->rule != NULL)
+		script_rule_settled(s);
 	lua_gate(s->host, settle, s, NULL); /* clearing fields needs no memory: it cannot fail */
 }
 
@@ -287,6 +331,8 @@ static void script_forget(Handler *h)
 	script_snapshots_back(s, 0);
 	script_drop_letters(s);
 	parked_forget(s->parked);
+	if (s->rule != NULL)
+		script_rule_forget(s);
 	if (s->sql != NULL)
 		script_sql_forget(s);
 }
@@ -296,9 +342,10 @@ static void script_forget(Handler *h)
 /* The keys of an event that need() may not have seen. */
 static bool keys_of_raw(Script *s, const Event *raw)
 {
+	const TypeEntry *type = script_takes(s, raw);
 	const Event *e = script_upcast(s, raw, &s->upcast, NULL);
 
-	return e != NULL && script_keys_of(s, e, NULL);
+	return e != NULL && (type == NULL || type->own) && script_keys_of(s, e, NULL);
 }
 
 static void script_park(Handler *h, EventSlice page, size_t index)
@@ -317,12 +364,17 @@ static void script_set_parked(Handler *h, Str key, bool parked)
 
 	if (key.s == NULL) {
 		parked_clear(s->parked);
+		if (s->rule != NULL)
+			script_rule_release(s, key);
 		return;
 	}
 	buf_clear(&s->key);
 	key_list_stored(key, &s->key);
-	if (s->key.len > 0)
-		parked_set(s->parked, buf_str(&s->key), parked);
+	if (s->key.len == 0)
+		return;
+	parked_set(s->parked, buf_str(&s->key), parked);
+	if (s->rule != NULL && !parked)
+		script_rule_release(s, buf_str(&s->key));
 }
 
 static Str script_key_of(Handler *h, EventSlice page, size_t index, size_t nth)
@@ -343,7 +395,9 @@ static const Definition *script_definition(Handler *h)
 
 static size_t script_memory(Handler *h)
 {
-	return lua_host_memory(script_of(h)->host);
+	Script *s = script_of(h);
+
+	return lua_host_memory(s->host) + (s->rule ? script_rule_memory(s) : 0);
 }
 
 static void note_key_paths(Script *s)
@@ -361,13 +415,14 @@ static void note_key_paths(Script *s)
 static void open_script(lua_State *L, void *arg)
 {
 	Script *s = arg;
+	const char *kind = lua_source_kind(s->def.path);
 
 	lua_source_script(L, s->host, s->def.path);
 	lua_call(L, 0, 0);
 	lua_host_push_definition(L, s->host);
 	if (lua_isnil(L, -1))
 		luaL_error(L, "%s: nothing is defined in it (write %s \"name\" { … })", s->def.path,
-			strncmp(s->def.path, "scripts/", 8) == 0 ? "reducer" : "projection");
+			kind != NULL ? kind : "projection");
 	script_read_definition(L, s);
 	shape_open(L, &s->shape);
 	s->keys = key_rule_open(L, s->shape);
@@ -411,6 +466,7 @@ static void script_close(Handler *h)
 	script_upcasts_close(s->upcasts);
 	script_upcast_free(&s->upcast);
 	script_reducer_close(s->reducer);
+	script_rule_close(s->rule);
 	free(s->letters.at);
 	free(s->handed.at);
 	arena_free(s->letters.arena);
@@ -458,6 +514,8 @@ Handler *lua_handler_open(const LuaOptions *options, const char *path, Err *err)
 	s->def.path = arena_str(s->arena, str_from(path)).s;
 	clear_types(s);
 	s->host = lua_host_open(options, path, err);
+	if (s->host != NULL)
+		lua_host_own(s->host, s);
 	if (s->host == NULL || !lua_gate(s->host, open_script, s, err)) {
 		script_close(&s->base);
 		return NULL;

@@ -54,6 +54,7 @@ struct LuaHost {
 	bool raised;
 	HandlerProgress own, *progress;
 	const void *delete_word;
+	void *owner;
 	int environment, definition, nearest, upcaster; /* registry references */
 };
 
@@ -388,6 +389,11 @@ void lua_host_limits(LuaHost *h, size_t memory, int64_t budget, bool jit)
 	set_hook(h, HOOK_EVERY);
 }
 
+const LuaOptions *lua_host_options(const LuaHost *h)
+{
+	return &h->options;
+}
+
 size_t lua_host_states_limit(const LuaHost *h)
 {
 	return h->options.states;
@@ -421,6 +427,16 @@ void lua_host_nearest(lua_State *L, LuaHost *h, const char *word)
 bool lua_host_is_delete(const LuaHost *h, lua_State *L, int index)
 {
 	return lua_topointer(L, index) == h->delete_word;
+}
+
+void lua_host_own(LuaHost *h, void *owner)
+{
+	h->owner = owner;
+}
+
+void *lua_host_owner(const LuaHost *h)
+{
+	return h->owner;
 }
 
 const char *lua_host_script(const LuaHost *h)

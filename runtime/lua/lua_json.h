@@ -36,6 +36,7 @@ typedef struct {
 	int marks; /* registry reference; 0 until the state has a subtable */
 	const void *object, *array,
 		*root; /* identities: its two metatables, and its outermost table */
+	size_t size;   /* of its JSON text, about, when it was adopted last: by its content alone */
 } LuaJsonOwner;
 
 /* To be called when a state was loaded and after each handler call. Refuses what encode refuses,

@@ -11,10 +11,23 @@ typedef struct {
 	const char *subject;
 	Str key;
 	const void *root; /* the table that is adopted as the outermost one */
+	size_t size;      /* of its JSON text, about */
 	Err *err;
 } Adopter;
 
 static bool adopt_table(Adopter *a, Frame *at);
+
+/* An integer's digits, without printing them; the longest where it has a fraction. */
+static size_t number_size(double v)
+{
+	size_t size = v < 0 ? 2 : 1;
+
+	if (v != floor(v) || fabs(v) >= 1e15)
+		return 18;
+	for (v = fabs(v); v >= 10; v /= 10)
+		size++;
+	return size;
+}
 
 /* The value at -1 under the key at -2 of the table at -3. */
 static bool adopt_value(Adopter *a, Frame *at)
@@ -25,9 +38,11 @@ static bool adopt_value(Adopter *a, Frame *at)
 
 	switch (lua_type(L, -1)) {
 	case LUA_TBOOLEAN:
+		a->size += 5;
 		return true;
 	case LUA_TNUMBER:
 		v = lua_tonumber(L, -1);
+		a->size += number_size(v);
 		if (v == 0 && signbit(v) &&
 			at->up != NULL) { /* a JSON text has no -0 to give back */
 			lua_pushvalue(L, -2);
@@ -37,14 +52,17 @@ static bool adopt_value(Adopter *a, Frame *at)
 		return isfinite(v) || lua_json_fail_number(v, at, a->subject, a->err);
 	case LUA_TSTRING:
 		s.s = lua_tolstring(L, -1, &s.len);
+		a->size += s.len + 2;
 		return json_storable(s) || lua_json_fail_text(s, at, a->subject, a->err);
 	case LUA_TTABLE:
 		return adopt_table(a, at);
 	case LUA_TLIGHTUSERDATA:
+		a->size += 4;
 		return lua_json_is_null(L, -1) || lua_json_fail_type(L, at, a->subject, a->err);
 	default:
-		return lua_decimal_text(L, -1).s != NULL ||
-		       lua_json_fail_type(L, at, a->subject, a->err);
+		s = lua_decimal_text(L, -1);
+		a->size += s.len;
+		return s.s != NULL || lua_json_fail_type(L, at, a->subject, a->err);
 	}
 }
 
@@ -58,8 +76,10 @@ static bool adopt_members(Adopter *a, const Frame *at, Keys *keys)
 		if (!lua_json_take_key(a->L, keys, &value, a->subject, a->err) ||
 			!adopt_value(a, &value))
 			return false;
+		a->size += 1 + (value.key.s != NULL ? value.key.len + 3 : 0);
 		lua_pop(a->L, 1);
 	}
+	a->size += 2;
 	return true;
 }
 
@@ -177,7 +197,7 @@ static bool adopt_table(Adopter *a, Frame *at)
 bool lua_json_adopt(
 	lua_State *L, int index, LuaJsonOwner *owner, const char *subject, Str key, Err *err)
 {
-	Adopter a = { L, lua_json_of(L), owner, subject, key, NULL, err };
+	Adopter a = { L, lua_json_of(L), owner, subject, key, NULL, 0, err };
 	Frame root = { .depth = 1 };
 	int top = lua_gettop(L);
 	bool ok;
@@ -190,6 +210,7 @@ bool lua_json_adopt(
 	ok = adopt_value(&a, &root);
 	if (ok)
 		owner->root = a.root;
+	owner->size = a.size;
 	lua_settop(L, top);
 	return ok;
 }

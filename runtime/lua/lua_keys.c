@@ -381,6 +381,37 @@ void key_rule_call(lua_State *L, const KeyRule *k, KeyList *out)
 	lua_pop(L, 1);
 }
 
+/* ---- keys of other scripts ---- */
+
+/* [… value] -> [… value] */
+static bool add_value_part(lua_State *L, const Shape *shape, size_t i, Buf *out, Err *err)
+{
+	Scratch scratch = { 0 };
+
+	return column_key(shape_key_type(shape, i), lua_part(L, &scratch), out, err) ||
+	       err_prefix(err, "the key");
+}
+
+bool key_of_value(lua_State *L, const Shape *shape, Buf *out, Err *err)
+{
+	size_t n = shape_nkeys(shape), given = lua_istable(L, -1) ? lua_objlen(L, -1) : 1;
+	bool ok = true;
+
+	if (given != n)
+		return err_set(err, ERR_SCRIPT, "the key has %zu parts, and %zu are given%s", n,
+			given, n > 1 ? " (write { first, second })" : "");
+	if (n == 1 && !lua_istable(L, -1))
+		return add_value_part(L, shape, 0, out, err);
+	for (size_t i = 0; ok && i < n; i++) {
+		buf_adds(out, n == 1 ? "" : i > 0 ? "," : "[");
+		lua_rawgeti(L, -1, (int)i + 1);
+		ok = add_value_part(L, shape, i, out, err);
+		lua_pop(L, 1);
+	}
+	buf_adds(out, n > 1 ? "]" : "");
+	return ok;
+}
+
 /* ---- stored keys ---- */
 
 static const char *literal_end(const char *p, const char *end)

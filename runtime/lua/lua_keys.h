@@ -35,5 +35,9 @@ bool key_rule_paths(const KeyRule *k, const Event *e, KeyList *out, Err *err);
 /* Calls the key function with the event on top of the stack. Raises. [event] -> [event] */
 void key_rule_call(lua_State *L, const KeyRule *k, KeyList *out);
 
+/* Appends the JSON text of a key that is given as a Lua value: a scalar, or a list of them for a
+ * key of several parts. [value] -> [value] */
+bool key_of_value(lua_State *L, const Shape *shape, Buf *out, Err *err);
+
 /* Brings a key's JSON text, as jsonb gives it back, into the form that it has in a list. */
 void key_list_stored(Str text, Buf *out);

@@ -330,6 +330,47 @@ bool shape_push_loaded(
 	return lua_json_adopt(L, lua_gettop(L), owners, "state", key, err);
 }
 
+/* Nulls are what is not there, and times are seconds, as its own handlers have them.
+ * [row] -> [row] */
+static bool copy_column(lua_State *L, const Column *c, Str key, Err *err)
+{
+	lua_pushlstring(L, c->name, c->name_len);
+	lua_pushvalue(L, -1);
+	lua_rawget(L, -3); /* [row name value] */
+	if (lua_json_is_null(L, -1)) {
+		lua_pop(L, 1);
+		lua_pushnil(L);
+	} else if (!lua_isnil(L, -1) && c->type != COL_JSONB &&
+		   column_check(L, c, NULL, key, err) == VALUE_WRONG) {
+		return err_prefix(err, "%s", c->subject);
+	}
+	lua_rawset(L, -3);
+	return true;
+}
+
+bool shape_push_copy(lua_State *L, const Shape *s, Str key, Str text, Err *err)
+{
+	if (!lua_json_decode(L, text, err))
+		return false;
+	if (s->form != FORM_COLUMNS)
+		return true;
+	set_keys(L, s, key);
+	for (size_t i = s->nkeys; i < s->ncolumns; i++) {
+		if (!copy_column(L, &s->columns[i], key, err))
+			return false;
+	}
+	return true;
+}
+
+bool shape_has_column(const Shape *s, const char *name)
+{
+	size_t i = 0;
+
+	while (i < s->ncolumns && strcmp(s->columns[i].name, name) != 0)
+		i++;
+	return i < s->ncolumns;
+}
+
 /* ---- after a handler ---- */
 
 static bool unknown_column(lua_State *L, const Shape *s, int name, Err *err)

@@ -25,6 +25,12 @@ void shape_push_fresh(lua_State *L, const Shape *s, LuaJsonOwner *owners, Str ke
 bool shape_push_loaded(
 	lua_State *L, const Shape *s, LuaJsonOwner *owners, Str key, Str text, Err *err);
 
+/* [] -> [copy]: from the text of shape_encode(), for another script: plain tables, with the key's
+ * columns, in any lua_State. */
+bool shape_push_copy(lua_State *L, const Shape *s, Str key, Str text, Err *err);
+
+bool shape_has_column(const Shape *s, const char *name); /* the key's, too */
+
 /* Checks the state on top of the stack after a handler changed it, and makes it what a reading
  * back would give. A `replacement` is a table that the handler returned: [table] -> [state]. */
 bool shape_check(

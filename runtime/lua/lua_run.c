@@ -1,19 +1,11 @@
-#include "lua/lua_script.h"
-
 #include <lauxlib.h>
-#include <stdlib.h>
+
+#include "lua/lua_script.h"
+#include "lua/lua_saved.h"
 
 /* Events into states: one protected call for a slice, one C loop in it. */
 
 enum { AT_EVENT = 1, AT_ROWS }; /* on the stack all through a slice */
-
-/* A state as it was before an event. */
-typedef struct {
-	uint32_t slot;
-	bool known, exists, dirty;
-	int64_t position, updated_us, version;
-	Buf text;
-} Saved;
 
 typedef struct {
 	Script *s;
@@ -21,8 +13,7 @@ typedef struct {
 	size_t at, to;
 	bool careful;
 	int64_t slot; /* at work; -1: none */
-	Saved *saved;
-	size_t nsaved, cap;
+	Saved saved;
 	size_t snapshots; /* how long they were before the event */
 } Slice;
 
@@ -131,98 +122,43 @@ static void run_key(lua_State *L, Slice *r, uint32_t slot, int handler)
 	lua_pop(L, 1);
 }
 
-/* ---- careful: as it was before ---- */
-
-static void save(lua_State *L, Slice *r, uint32_t slot)
-{
-	Script *s = r->s;
-	const State *st = states_at(s->states, slot);
-	Err err = { 0 };
-	Saved *saved;
-
-	if (r->nsaved == r->cap) {
-		r->cap = r->cap ? r->cap * 2 : 4;
-		r->saved = mem_realloc(r->saved, r->cap * sizeof(*r->saved));
-	}
-	saved = &r->saved[r->nsaved++];
-	*saved = (Saved){ slot, st->known, st->exists, st->dirty, st->position, st->updated_us,
-		st->version, { 0 } };
-	if (!st->exists)
-		return;
-	lua_rawgeti(L, AT_ROWS, (int)slot + 1);
-	if (!shape_encode(L, s->shape, lua_gettop(L), &saved->text, &err))
-		lua_host_raise(L, &err);
-	lua_pop(L, 1);
-}
-
-static void drop_saved(Slice *r)
-{
-	for (size_t i = 0; i < r->nsaved; i++)
-		buf_free(&r->saved[i].text);
-	r->nsaved = 0;
-}
-
-static void restore_one(lua_State *L, Script *s, const Saved *saved)
-{
-	State *st = states_at(s->states, saved->slot);
-	Err err = { 0 };
-
-	if (st->dirty && !saved->dirty)
-		states_undo_dirty(s->states, saved->slot);
-	st->known = saved->known;
-	st->exists = saved->exists;
-	st->position = saved->position;
-	st->updated_us = saved->updated_us;
-	st->version = saved->version;
-	script_disown(L, s, saved->slot);
-	if (!saved->exists)
-		lua_pushnil(L);
-	else if (!shape_push_loaded(L, s->shape, script_owners(s, saved->slot), st->key,
-			 buf_str(&saved->text), &err))
-		lua_host_raise(L, &err);
-	lua_rawseti(L, AT_ROWS, (int)saved->slot + 1);
-}
-
 static void restore(lua_State *L, void *arg)
 {
 	Slice *r = arg;
 
-	lua_pushnil(L);
-	lua_rawgeti(L, LUA_REGISTRYINDEX, r->s->rows_ref);
-	for (size_t i = 0; i < r->nsaved; i++)
-		restore_one(L, r->s, &r->saved[i]);
+	saved_put_back(L, r->s, &r->saved);
 }
 
 /* ---- one event, one slice ---- */
 
 /* The keys, or an upcaster, failed in need(): now it is the event's turn to say so. */
-static void fail_keys(lua_State *L, Slice *r)
+void script_fail_keys(lua_State *L, Script *s, const Event *e)
 {
-	const Event *e = &r->page.events[r->at];
 	Err err = { 0 };
 
-	if (r->s->upcasts != NULL) {
-		script_upcast_raise(L, r->s, e, &r->s->upcast);
-		e = &r->s->upcast.event;
+	if (s->upcasts != NULL) {
+		script_upcast_raise(L, s, e, &s->upcast);
+		e = &s->upcast.event;
 	}
-	lua_event_point(r->s->event, e);
-	lua_pushvalue(L, AT_EVENT);
-	if (key_rule_is_function(r->s->keys))
-		key_rule_call(L, r->s->keys, &r->s->key_list);
-	else if (!key_rule_paths(r->s->keys, e, &r->s->key_list, &err))
-		err_prefix(&err, "%s: %s", r->s->def.path, lua_host_label(r->s->host));
+	lua_event_point(s->event, e);
+	lua_rawgeti(L, LUA_REGISTRYINDEX, s->event_ref);
+	if (key_rule_is_function(s->keys))
+		key_rule_call(L, s->keys, &s->key_list);
+	else if (!key_rule_paths(s->keys, e, &s->key_list, &err))
+		err_prefix(&err, "%s: %s", s->def.path, lua_host_label(s->host));
 	if (err.kind == ERR_NONE)
 		err_set(&err, ERR_SCRIPT,
 			"%s: %s: the key function or an upcaster failed first and then did not "
 			"(it must depend on the event alone)",
-			r->s->def.path, lua_host_label(r->s->host));
+			s->def.path, lua_host_label(s->host));
 	lua_host_raise(L, &err);
 }
 
 /* An event is handled for all of its keys or for none: it waits if one of them does, and then all
  * of them do. */
-static bool waits(Script *s, const EventKeys *k, const uint32_t *slots, int64_t event_id)
+bool script_waits(Script *s, const EventKeys *k, int64_t event_id)
 {
+	const uint32_t *slots = s->page.slots + k->first;
 	bool parked = false;
 
 	if (k->failed || !parked_any(s->parked))
@@ -243,13 +179,13 @@ static void run_event(lua_State *L, Slice *r)
 	r->slot = -1;
 	if (s->reducer != NULL)
 		r->snapshots = script_snapshots_mark(s);
-	drop_saved(r);
-	if (waits(s, k, slots, r->page.events[r->at].id))
+	saved_drop(&r->saved);
+	if (script_waits(s, k, r->page.events[r->at].id))
 		return;
 	if (k->failed)
-		fail_keys(L, r);
+		script_fail_keys(L, s, &r->page.events[r->at]);
 	for (uint32_t i = 0; r->careful && i < k->count; i++)
-		save(L, r, slots[i]);
+		saved_add(L, s, &r->saved, slots[i]);
 	for (uint32_t i = 0; i < k->count; i++)
 		run_key(L, r, slots[i], k->handler);
 	lua_host_relax(L, s->host);
@@ -275,9 +211,17 @@ void script_blame(const Event *e, Str key, Err *err)
 		key.s ? ", key " : "", (int)(key.len < 200 ? key.len : 200), key.s ? key.s : "");
 }
 
-static bool covered(const Script *s, size_t at, size_t to)
+bool script_prepared(Script *s, size_t at, size_t to, Err *err)
 {
-	return at >= s->page.from && to <= s->page.from + s->page.count;
+	bool covered = at >= s->page.from && to <= s->page.from + s->page.count;
+
+	if (at < to && s->broken.kind != ERR_NONE)
+		*err = s->broken;
+	else if (at < to && !covered)
+		err_set(err, ERR_DATA, "%s: these events have not been prepared", s->def.path);
+	else
+		return true;
+	return false;
 }
 
 RunResult script_run(Handler *h, EventSlice page, size_t *at, size_t to, bool careful, Err *err)
@@ -288,14 +232,10 @@ RunResult script_run(Handler *h, EventSlice page, size_t *at, size_t to, bool ca
 
 	if (s->sql != NULL)
 		return script_sql_run(s, page, at, to, err);
-	if (*at < to && (s->broken.kind != ERR_NONE || !covered(s, *at, to))) {
-		if (s->broken.kind != ERR_NONE)
-			*err = s->broken;
-		else
-			err_set(err, ERR_DATA, "%s: these events have not been prepared",
-				s->def.path);
+	if (s->rule != NULL)
+		return script_rule_run(s, page, at, to, careful, err);
+	if (!script_prepared(s, *at, to, err))
 		return RUN_FAILED;
-	}
 	ok = lua_gate(s->host, run_slice, &r, err);
 	lua_event_point(s->event, NULL);
 	*at = r.at;
@@ -310,7 +250,6 @@ RunResult script_run(Handler *h, EventSlice page, size_t *at, size_t to, bool ca
 		script_snapshots_back(s, r.snapshots);
 		lua_host_subject(s->host, s->subject); /* an upcaster may have failed */
 	}
-	drop_saved(&r);
-	free(r.saved);
+	saved_free(&r.saved);
 	return ok ? RUN_DONE : RUN_FAILED;
 }

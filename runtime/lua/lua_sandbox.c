@@ -236,22 +236,15 @@ static void open_libraries(lua_State *L)
  */
 static void add_script_name(lua_State *L, LuaHost *h)
 {
-	static const struct {
-		const char *folder, *kind;
-	} kinds[] = { { "projections/", "projection" }, { "scripts/reducers/", "reducer" },
-		{ "scripts/upcasters/", "upcaster" } };
+	const char *path = lua_host_script(h), *kind = lua_source_kind(path);
 
-	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-		const char *path = lua_host_script(h);
-
-		if (strncmp(path, kinds[i].folder, strlen(kinds[i].folder)) != 0)
-			continue;
-		path += strlen(kinds[i].folder);
-		lua_pushlstring(L, path, strcspn(path, "."));
-		lua_setfield(L, -2, "script");
-		lua_pushstring(L, kinds[i].kind);
-		lua_setfield(L, -2, "kind");
-	}
+	if (kind == NULL)
+		return;
+	path = strrchr(path, '/') + 1;
+	lua_pushlstring(L, path, strcspn(path, "."));
+	lua_setfield(L, -2, "script");
+	lua_pushstring(L, kind);
+	lua_setfield(L, -2, "kind");
 }
 
 void lua_sandbox_open(lua_State *L, LuaHost *h)
@@ -263,5 +256,6 @@ void lua_sandbox_open(lua_State *L, LuaHost *h)
 	add_words(L);
 	lua_order_open(L);
 	lua_coroutine_open(L);
+	lua_rule_words_open(L);
 	add_script_name(L, h);
 }

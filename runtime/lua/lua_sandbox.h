@@ -12,5 +12,8 @@ void lua_sandbox_open(lua_State *L, LuaHost *h);
  * [native] -> [native] */
 void lua_order_open(lua_State *L);
 
+/* What the prelude of rules needs of C. [native] -> [native] */
+void lua_rule_words_open(lua_State *L);
+
 /* coroutine's functions, with a limit on their depth. [native] -> [native] */
 void lua_coroutine_open(lua_State *L);

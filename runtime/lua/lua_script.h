@@ -20,6 +20,7 @@ enum { NO_HANDLER = -1 };
 typedef struct {
 	Str type;
 	int handler;
+	bool own;    /* false: only what a rule reads beside its events takes it */
 	bool upcast; /* an upcaster may take its events */
 } TypeEntry;
 
@@ -59,6 +60,7 @@ typedef struct {
 	LuaEvent *event;
 	int event_ref, rows_ref; /* registry: the event, and the states' tables by slot + 1 */
 	int *handlers;           /* registry: the functions of `on` */
+	size_t nown;             /* the types for which there are some; others are a rule's refs' */
 	TypeEntry *types;
 	size_t ntypes, types_mask;
 	const TypeEntry *last_type; /* the one that was looked up last; NULL: none */
@@ -74,6 +76,7 @@ typedef struct {
 	char subject[80];        /* "projection 'x'" */
 	Str aggregate;           /* of a reducer */
 	struct Reducer *reducer; /* NULL: it is none */
+	struct Rule *rule;       /* the same */
 	struct Upcasts *upcasts; /* NULL: none concerns the script */
 	Upcast upcast;           /* of one event, for a moment */
 	Buf shown;               /* of script_state() */
@@ -96,6 +99,13 @@ LuaJsonOwner *script_owners(Script *s, uint32_t slot);
 void script_disown(lua_State *L, Script *s, uint32_t slot);
 /* Fills s->key_list with the event's keys. */
 bool script_keys_of(Script *s, const Event *e, Err *err);
+void script_purge(Script *s); /* slots without a state */
+/* `"key column":part,…`: how the script's statements name a key. */
+void script_add_key(const Script *s, Str key, Buf *out);
+/* A list of states that have to be loaded. What is in it stays in the cache until the next one. */
+void script_ask_begin(Script *s);
+void script_ask(Script *s, Str key);
+Str script_ask_end(Script *s);
 
 /* lua_definition.c */
 void script_read_definition(lua_State *L, Script *s); /* [definition] -> [definition]; raises */
@@ -104,6 +114,11 @@ void script_read_definition(lua_State *L, Script *s); /* [definition] -> [defini
 RunResult script_run(Handler *h, EventSlice page, size_t *at, size_t to, bool careful, Err *err);
 /* Adds to the error which event it was, and which key (s == NULL: none). */
 void script_blame(const Event *e, Str key, Err *err);
+/* The event waits for another of its keys: letters, and true. */
+bool script_waits(Script *s, const EventKeys *k, int64_t event_id);
+/* Raises what need() found wrong with the event's keys. */
+void script_fail_keys(lua_State *L, Script *s, const Event *e);
+bool script_prepared(Script *s, size_t at, size_t to, Err *err); /* has need() seen the events? */
 /* Raises "file:line: projection 'x': …": the place is the handler, which has returned by now. */
 void script_fail_after(lua_State *L, Script *s, int handler, Err *err);
 
@@ -112,6 +127,7 @@ size_t script_state_bytes(size_t text); /* what a state takes in Lua, about, by 
 bool script_collect(Handler *h, Effects *out, Err *err);
 /* The event waits behind another: a letter, and the key is parked if it was not. */
 void script_wait(Script *s, int64_t event_id, Str key);
+void script_letter(Script *s, int64_t event_id, Str key, const Err *why); /* for the record only */
 void script_drop_letters(Script *s);
 
 /* lua_reducer.c: all that takes a lua_State may raise, and is called below a gate */
@@ -131,12 +147,27 @@ Str script_snapshots_collect(Script *s);
 void script_reducer_close(struct Reducer *r);
 
 /* lua_rule.c */
+void script_rule_open(lua_State *L, Script *s); /* [definition] -> [definition] */
+void script_rule_close(struct Rule *r);
+void script_rule_forget(Script *s);
+void script_rule_settled(Script *s);
+size_t script_rule_memory(const Script *s); /* beside that of its own Lua */
+/* What a page needs beside the states of its events: script_ask() for each of it. */
+void script_rule_need(Script *s, EventSlice page, size_t from, size_t to);
 bool script_wants(Handler *h);
 bool script_restore(Handler *h, Str json, Err *err);
 int64_t script_next_due(Handler *h);
 void script_due(Handler *h, int64_t horizon_us, size_t most, Str *missing);
 bool script_advance(Handler *h, int64_t horizon_us, bool once, Err *err);
 bool script_probe(Handler *h, Str key, Err *err);
+void script_rule_release(Script *s, Str key); /* it is not parked any more; s == NULL: none is */
+
+/* lua_rule_run.c */
+RunResult script_rule_run(
+	Script *s, EventSlice page, size_t *at, size_t to, bool careful, Err *err);
+
+/* lua_rule_effects.c */
+bool script_rule_collect(Script *s, Effects *out, Err *err);
 
 /* lua_upcast.c */
 void script_upcasts_open(lua_State *L, Script *s); /* [definition] -> [definition]; raises */

@@ -50,6 +50,23 @@ void lua_source_open(lua_State *L)
 	lua_setglobal(L, "require");
 }
 
+const char *lua_source_kind(const char *path)
+{
+	static const struct {
+		const char *folder, *kind;
+	} kinds[] = { { "projections", "projection" }, { "rules", "rule" },
+		{ "rules/receivers", "receiver" }, { "rules/calendars", "calendar" },
+		{ "scripts/reducers", "reducer" }, { "scripts/upcasters", "upcaster" } };
+	const char *slash = strrchr(path, '/');
+	size_t len = slash != NULL ? (size_t)(slash - path) : 0;
+
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		if (strlen(kinds[i].folder) == len && memcmp(path, kinds[i].folder, len) == 0)
+			return kinds[i].kind;
+	}
+	return NULL;
+}
+
 /* [] -> [source]; raises */
 static void push_source(lua_State *L, LuaHost *h, const char *path)
 {

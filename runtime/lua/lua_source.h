@@ -14,5 +14,9 @@ void lua_source_prelude(lua_State *L, const char *name); /* [] -> [chunk] */
  * parsed. [] -> [chunk] */
 void lua_source_script(lua_State *L, LuaHost *h, const char *path);
 
+/* What a file of this path defines ("projections/x.lua": a projection), by its folder; NULL where
+ * it defines nothing. */
+const char *lua_source_kind(const char *path);
+
 /* native.module(name) -> source, file | nil, problem: for the word `require`. */
 int lua_source_module(lua_State *L);

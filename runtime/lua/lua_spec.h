@@ -11,7 +11,8 @@
 typedef struct SpecTrial SpecTrial;
 
 typedef struct {
-	/* `script` is a name or a path of the workspace. `cover`: lines are counted. */
+	/* `script` is a name or a path of the workspace. `cover`: lines are counted. A rule tells
+	 * how it judged, too ("probe" among what it raises). */
 	SpecTrial *(*open)(void *owner, const char *script, bool cover, Err *err);
 	/* Another one over the same events, not yet handled, with an empty table. It must be closed
 	 * before the first. */
@@ -39,6 +40,14 @@ typedef struct {
 	void (*row)(SpecTrial *t, size_t nth, Str *key, Str *state, int64_t *position,
 		int64_t *updated_us);
 	Str (*coverage)(SpecTrial *t); /* as HandlerOps.coverage */
+
+	/* Of a rule: no event is older than the horizon; fires the timers that were due before it,
+	 * and commits. */
+	bool (*advance)(SpecTrial *t, int64_t horizon_us, Err *err);
+	/* The nth object that was raised, and the nth letter of a timer that failed, of all
+	 * commits; s == NULL behind the last one. */
+	Str (*raised)(SpecTrial *t, size_t nth);
+	Str (*letter)(SpecTrial *t, size_t nth, Str *key, Str *trace);
 } SpecOps;
 
 /* Runs spec files. `options` is a JSON object for the embedded Lua (runtime/spec/init.lua says what

@@ -165,6 +165,11 @@ void states_page(States *s)
 	s->page++;
 }
 
+bool states_in_page(const States *s, uint32_t slot)
+{
+	return s->slots[slot].page == s->page;
+}
+
 void states_dirty(States *s, uint32_t slot)
 {
 	if (s->slots[slot].dirty)
@@ -253,6 +258,23 @@ void states_settled(States *s, void (*drop)(void *owner, uint32_t slot), void *o
 		drop(owner, slot);
 		drop_slot(s, slot);
 	}
+}
+
+void states_purge(States *s, void (*drop)(void *owner, uint32_t slot), void *owner)
+{
+	for (size_t i = 0; i < s->nslots; i++) {
+		const State *st = &s->slots[i];
+
+		if (!st->used || st->exists || st->dirty || st->unsettled || st->page == s->page)
+			continue;
+		drop(owner, (uint32_t)i);
+		drop_slot(s, (uint32_t)i);
+	}
+}
+
+size_t states_count(const States *s)
+{
+	return s->used;
 }
 
 void states_forget(States *s)

@@ -33,6 +33,8 @@ bool states_find(const States *s, Str key, uint32_t *slot);
 State *states_at(States *s, uint32_t slot); /* valid until the next states_slot() */
 bool states_has(const States *s, size_t slot);
 
+bool states_in_page(const States *s, uint32_t slot); /* asked for since the last states_page() */
+
 /* A new page of events begins: the slots of the last one may be dropped again. */
 void states_page(States *s);
 
@@ -47,6 +49,9 @@ void states_collected(States *s);
 void states_settled(States *s, void (*drop)(void *owner, uint32_t slot), void *owner);
 
 void states_forget(States *s); /* every slot is gone */
+/* Drops the clean slots of no state, which say no more than that there is none. */
+void states_purge(States *s, void (*drop)(void *owner, uint32_t slot), void *owner);
+size_t states_count(const States *s);
 size_t states_bytes(const States *s);
 void states_size(States *s, uint32_t slot, size_t bytes);
 

@@ -309,6 +309,40 @@ static int trial_rows(lua_State *L) /* [trial] -> [list of { key, state, positio
 	}
 }
 
+static int trial_advance(lua_State *L) /* [trial microseconds] -> [true], or a failure */
+{
+	Box *box = box_at(L);
+	Err err = { 0 };
+
+	return answer(
+		L, box->ops->advance(box->trial, (int64_t)luaL_checknumber(L, 2), &err), &err);
+}
+
+static int trial_raised(lua_State *L) /* [trial nth] -> [text], or [nil] behind the last one */
+{
+	Box *box = box_at(L);
+	Str text = box->ops->raised(box->trial, number_at(L, 2));
+
+	if (text.s == NULL)
+		return 0;
+	lua_pushlstring(L, text.s, text.len);
+	return 1;
+}
+
+static int trial_letter(lua_State *L) /* [trial nth] -> [error key trace], or [nil] */
+{
+	Box *box = box_at(L);
+	Str key = { NULL, 0 }, trace = { NULL, 0 };
+	Str error = box->ops->letter(box->trial, number_at(L, 2), &key, &trace);
+
+	if (error.s == NULL)
+		return 0;
+	lua_pushlstring(L, error.s, error.len);
+	lua_pushlstring(L, key.s, key.len);
+	lua_pushlstring(L, trace.s, trace.len);
+	return 3;
+}
+
 static int trial_coverage(lua_State *L) /* [trial] -> [text], or [nil] */
 {
 	Box *box = box_at(L);
@@ -327,8 +361,10 @@ void lua_trial_setup(lua_State *L)
 		{ "taken_by", trial_taken_by }, { "key_of", trial_key_of },
 		{ "prepare", trial_prepare }, { "run", trial_run }, { "commit", trial_commit },
 		{ "restart", trial_restart }, { "forget", trial_forget }, { "park", trial_park },
-		{ "rows", trial_rows }, { "coverage", trial_coverage }, { "close", close_box },
-		{ "__gc", close_box }, { NULL, NULL } };
+		{ "rows", trial_rows }, { "coverage", trial_coverage },
+		{ "advance", trial_advance }, { "raised", trial_raised },
+		{ "letter", trial_letter }, { "close", close_box }, { "__gc", close_box },
+		{ NULL, NULL } };
 
 	luaL_newmetatable(L, TRIAL);
 	luaL_register(L, NULL, methods);

@@ -1,4 +1,20 @@
 -- Drives a script's handler as the daemon does, against a table in memory in place of the database.
+--
+-- A rule has more than rows; all of it is kept like them, so that forget() can be called at any time:
+--
+--   local s = script.define_rule [[ on = "hello", absent = { within = "1m" }, … ]]      -- rule "r"
+--   local fx = s:run { { "hello", "a", timestamp = 1767225600 }, { "hello", "b", timestamp = 1767225601.5 } }
+--   fx.raised   -- what it did, as tables, parts of its own memory apart; fx.raw: their JSON texts
+--   fx.timers   -- { { key = '"a"', due = 1767225660000000, name = "…" }, … }: those that changed
+--   fx.dead     -- letters: { event_id, key, error, parked }
+--   s:advance(1767225700)         -- no event older than this comes: fires timers until then; effects as of run()
+--   s:advance(1767225700, true)   -- the same up to the first instant at which something was raised
+--   s.timers    -- all of them: key text -> { key, due, name }
+--   s.parts     -- part -> key -> state: "memory" (under ""), "ref NAME"
+--   s:row("a")  -- the key's row: { key = '"a"', state = { … }, position, updated_at }
+--   s:memory()  -- the rule's memory document: counts, and the host's own notes
+--
+-- Events of a rule have an event_id of their own, and occurred when they were appended, unless they say otherwise.
 local ffi = require "ffi"
 local json = require "dkjson"
 local c = require "spec.support.c"
@@ -76,7 +92,7 @@ function script.open(name, files, options)
     return nil, failure(err)
   end
   return setmetatable({ handler = handler, ops = handler.ops, rows = {}, snapshots = {}, next_id = 1, dead = {}, sql = {},
-    dir = dir }, Script)
+    dir = dir, timers = {}, parts = {}, rule = handler.ops.definition(handler).has_clock }, Script)
 end
 
 
@@ -104,6 +120,20 @@ function script.define_reducer(fields, more, options)
 end
 
 
+--- The same for a rule "r".
+function script.define_rule(fields, more, options)
+  local files = { ["rules/r.lua"] = ("rule \"r\" {\n%s\n}\n"):format(fields) }
+  for path, source in pairs(more or {}) do
+    files[path] = source
+  end
+  local s, err = script.open("rules/r", files, options)
+  if not s then
+    error(err.message, 2)
+  end
+  return s
+end
+
+
 function Script:definition()
   return self.ops.definition(self.handler)
 end
@@ -111,6 +141,11 @@ end
 
 local STRINGS = { "type", "aggregate_type", "aggregate_id", "data", "metadata", "source", "correlation_id",
   "actor_type", "actor_id", "severity", "impact" }
+
+local function microseconds(seconds)
+  return ffi.cast("int64_t", math.floor(seconds * 1e6 + 0.5))
+end
+
 
 --- An EventSlice of events given as tables; ids rise by one, from 1 or `counter.next_id`, unless they are given.
 function script.events(events, counter)
@@ -123,10 +158,10 @@ function script.events(events, counter)
     counter.next_id = id + 1
     out.id, out.version, out.schema_version, out.occurrences = id, e.version or 1,
       e.schema_version or 1, e.occurrences or 1
-    out.timestamp_us = (e.timestamp or 1767225600) * 1000000LL + (e.us or 0)
-    out.occurred_us = (e.occurred_at or 1767225600) * 1000000LL + (e.us or 0)
+    out.timestamp_us = microseconds(e.timestamp or 1767225600) + (e.us or 0)
+    out.occurred_us = microseconds(e.occurred_at or counter.rule and e.timestamp or 1767225600) + (e.us or 0)
     for b = 0, 15 do
-      out.event_id[b] = b
+      out.event_id[b] = counter.rule and b > 11 and bit.band(bit.rshift(id, 8 * (15 - b)), 255) or b
     end
     for _, field in ipairs(STRINGS) do
       local value = e[field]
@@ -198,7 +233,9 @@ end
 
 
 function Script:key_names()
-  if not self.names then
+  if not self.names and self.rule then
+    self.names = { "key" }
+  elseif not self.names then
     self.names = {}
     for i, column in ipairs(json.decode(text(self:definition().spec)).key) do
       self.names[i] = column.name
@@ -208,10 +245,50 @@ function Script:key_names()
 end
 
 
+--- restore(): what a rule keeps beside its rows comes from self.timers and self.parts.
+function Script:restore()
+  local keep, err, json_text = {}, ffi.new("Err"), nil
+  if not self.ops.wants(self.handler) then
+    return true
+  end
+  if next(self.timers) or next(self.parts) then
+    local timers, memory, refs = {}, self.parts.memory and self.parts.memory[""] or "null", {}
+    for _, timer in pairs(self.timers) do
+      timers[#timers + 1] = timer.raw
+    end
+    for part, rows in pairs(self.parts) do
+      local list = {}
+      for key, state in pairs(rows) do
+        list[#list + 1] = ('{"key": %s, "state": %s}'):format(json.encode(key), state)
+      end
+      if part ~= "memory" then
+        refs[#refs + 1] = ("%s: [%s]"):format(json.encode(part:match("^ref (.*)")), table.concat(list, ", "))
+      end
+    end
+    json_text = ('{"timers": [%s], "memory": %s, "refs": {%s}}'):format(table.concat(timers, ", "), memory,
+      table.concat(refs, ", "))
+  end
+  if not self.ops.restore(self.handler, str(json_text, keep), err) then
+    return nil, failure(err)
+  end
+  return true
+end
+
+
 --- need() and load(): what is missing comes from self.rows.
 function Script:prepare(page, from, to)
-  local missing, err = ffi.new("Str[1]"), ffi.new("Err")
+  local missing = ffi.new("Str[1]")
+  local restored, why = self:restore()
+  if not restored then
+    return nil, why
+  end
   self.ops.need(self.handler, page.slice, from or 0, to or page.count, missing)
+  return self:load(missing, page.keep)
+end
+
+
+function Script:load(missing, keep)
+  local err = ffi.new("Err")
   self.missing = text(missing[0])
   for _, wanted in ipairs(self.missing ~= "" and json.decode(self.missing) or {}) do
     local row = self.rows[key_of_row(wanted, self:key_names())]
@@ -222,7 +299,7 @@ function Script:prepare(page, from, to)
       if self:definition().kind == C.KIND_REDUCER then
         state = ('{"version": %s, "state": %s}'):format(members.version, members.state)
       end
-      if not self.ops.load(self.handler, wanted.n, str(state, page.keep), err) then
+      if not self.ops.load(self.handler, wanted.n, str(state, keep), err) then
         return nil, failure(err)
       end
     end
@@ -250,7 +327,8 @@ function Script:collect()
   if not self.ops.collect(self.handler, fx, err) then
     return nil, failure(err)
   end
-  local out = { text = text(fx.upserts), upserts = {}, deletes = {}, dead = {}, sql = {},
+  local out = { text = text(fx.upserts), upserts = {}, deletes = {}, dead = {}, sql = {}, raised = {}, raw = {},
+    timers = {}, nraised = tonumber(fx.nraised),
     snapshots = text(fx.snapshots) ~= "" and parts(text(fx.snapshots)) or {} }
   for _, snapshot in ipairs(out.snapshots) do
     self.snapshots[#self.snapshots + 1] = snapshot
@@ -270,12 +348,75 @@ function Script:collect()
     self.rows[key_of_row(row, self:key_names())] = nil
   end
   for i = 0, tonumber(fx.ndead) - 1 do
-    out.dead[i + 1] = { event_id = tonumber(fx.dead[i].event_id), key = text(fx.dead[i].key), parked = fx.dead[i].parked }
+    out.dead[i + 1] = { event_id = tonumber(fx.dead[i].event_id), key = text(fx.dead[i].key),
+      error = self.rule and text(fx.dead[i].error) or nil, parked = fx.dead[i].parked }
   end
   for i = 0, tonumber(fx.nsql) - 1 do
     out.sql[i + 1] = script.statement(fx.sql[i])
   end
+  self:take_timers(text(fx.timers), out)
+  self:take_raised(text(fx.raised), out)
   return out
+end
+
+
+function Script:take_timers(raw, out)
+  for i, timer_text in ipairs(raw ~= "" and parts(raw) or {}) do
+    local timer = json.decode(timer_text)
+    timer.raw = timer_text
+    out.timers[i] = timer
+    self.timers[timer.key] = timer.due and timer or nil
+  end
+end
+
+
+function Script:take_raised(raw, out)
+  for _, item in ipairs(raw ~= "" and parts(raw) or {}) do
+    local effect = json.decode(item)
+    if effect.kind == "part" then
+      local rows = self.parts[effect.part] or {}
+      self.parts[effect.part] = rows
+      rows[effect.key] = effect.state and parts(item).state or nil
+    else
+      out.raised[#out.raised + 1] = effect
+      out.raw[#out.raw + 1] = item
+    end
+  end
+end
+
+
+--- due(), load() and advance() until nothing is due before the horizon (seconds), committed: the effects. `once`: the
+-- first step alone.
+function Script:advance(horizon, once)
+  local us, err, missing, keep = microseconds(horizon), ffi.new("Err"), ffi.new("Str[1]"), {}
+  local ok, why = self:restore()
+  if not ok then
+    return nil, why
+  end
+  local turns = 0
+  while self.ops.next_due(self.handler) <= us do
+    self.ops.due(self.handler, us, 100, missing)
+    ok, why = self:load(missing, keep)
+    if not ok then
+      return nil, why
+    elseif not self.ops.advance(self.handler, us, once or false, err) then
+      self:forget()
+      return nil, failure(err)
+    elseif once then
+      break
+    end
+    turns = turns + 1
+    assert(turns < 100000, "the clock stands still")
+  end
+  local fx, problem = self:collect()
+  self:settled()
+  return fx, problem
+end
+
+
+function Script:memory()
+  local raw = self.parts.memory and self.parts.memory[""]
+  return raw and json.decode(raw)
 end
 
 
@@ -328,7 +469,7 @@ end
 
 --- The row of a key as the table holds it.
 function Script:row(key)
-  return self.rows[key or "a"]
+  return self.rows[key or "a"] or self.rows[json.encode(key or "a")]
 end
 
 
