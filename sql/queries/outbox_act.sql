@@ -1,0 +1,1 @@
+SELECT moonwake.outbox_act($1::uuid)

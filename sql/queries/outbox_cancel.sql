@@ -1,0 +1,1 @@
+SELECT moonwake.outbox_cancel($1::uuid)

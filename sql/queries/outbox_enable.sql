@@ -1,0 +1,1 @@
+SELECT moonwake.receiver_enable($1)

@@ -1,0 +1,1 @@
+LISTEN "moonwake_outbox"

@@ -1,0 +1,1 @@
+SELECT moonwake.outbox_retry($1::uuid, $2)

@@ -1,0 +1,1 @@
+SELECT moonwake.outbox_tidy()
