@@ -2,7 +2,7 @@
 
 B       ?= build
 PREFIX  ?= /usr/local
-PKGS     = luajit libpq libuv zlib libcrypto libedit
+PKGS     = luajit libpq libuv zlib libcrypto libedit libcurl
 CFLAGS  ?= -O2 -g
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
