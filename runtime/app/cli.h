@@ -66,5 +66,6 @@ static inline bool cli_stopped(const Cli *cli)
 const char *cli_path(Cli *cli, const char *below);
 
 extern const Command cmd_init, cmd_dev, cmd_migrate, cmd_check, cmd_run, cmd_publish, cmd_import,
-	cmd_tail, cmd_status, cmd_rebuild, cmd_dead_letters, cmd_audit, cmd_test, cmd_state,
-	cmd_blame, cmd_history, cmd_diff, cmd_replay, cmd_bisect, cmd_shrink, cmd_version;
+	cmd_tail, cmd_status, cmd_rebuild, cmd_dead_letters, cmd_alerts, cmd_outbox, cmd_audit,
+	cmd_test, cmd_state, cmd_blame, cmd_history, cmd_diff, cmd_replay, cmd_bisect, cmd_shrink,
+	cmd_backtest, cmd_explain, cmd_version;

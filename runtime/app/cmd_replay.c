@@ -91,7 +91,10 @@ static bool converse(Run *r, Debugger *d, Err *err)
 		return false;
 	if (path == NULL)
 		printf("%s %s; `help` lists the commands, Enter alone steps on\n",
-			d->def->kind == KIND_REDUCER ? "reducer" : "projection", d->def->path);
+			d->def->kind == KIND_REDUCER ? "reducer"
+			: d->def->kind == KIND_RULE  ? "rule"
+						     : "projection",
+			d->def->path);
 	ok = debugger_session(d, prompt, path != NULL && !cli_flag(r->cli, "json"), err);
 	prompt_close(prompt);
 	screen_conditions(d);

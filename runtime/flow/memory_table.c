@@ -208,7 +208,7 @@ MemoryRow *memory_table_rows(const MemoryTable *t, size_t *n)
 /* How the rows of a script's effects look: so many key columns, then these. */
 typedef struct {
 	size_t nkeys;
-	enum { COLUMNS, DOCUMENT, REDUCER } form;
+	enum { COLUMNS, DOCUMENT, REDUCER, RULE } form; /* of a rule: a text holds the key's JSON */
 } Layout;
 
 static Layout layout_of(const Definition *def)
@@ -218,6 +218,8 @@ static Layout layout_of(const Definition *def)
 
 	if (def->kind == KIND_REDUCER)
 		return (Layout){ 1, REDUCER };
+	if (def->kind == KIND_RULE)
+		return (Layout){ 1, RULE };
 	if (json_path(def->spec, "form", &form) && str_eq(form, STR("\"document\"")))
 		l.form = DOCUMENT;
 	if (json_path(def->spec, "key", &key)) {
@@ -229,12 +231,16 @@ static Layout layout_of(const Definition *def)
 	return l;
 }
 
-static void add_part(Buf *key, size_t nth, size_t of, Str part)
+static void add_part(Buf *key, const Layout *l, size_t nth, Str part)
 {
-	if (of > 1)
+	if (l->form == RULE) {
+		json_unescape(key, part);
+		return;
+	}
+	if (l->nkeys > 1)
 		buf_addc(key, nth == 0 ? '[' : ',');
 	buf_add(key, part.s, part.len);
-	if (of > 1 && nth + 1 == of)
+	if (l->nkeys > 1 && nth + 1 == l->nkeys)
 		buf_addc(key, ']');
 }
 
@@ -256,10 +262,10 @@ static void read_key(MemoryTable *t, const Layout *l, Str row, size_t *n)
 	buf_clear(&t->key);
 	*n = json_each_next(&each, &name, &value) ? (size_t)integer(value) : 0;
 	while (nth < l->nkeys && json_each_next(&each, &name, &value))
-		add_part(&t->key, nth++, l->nkeys, value);
+		add_part(&t->key, l, nth++, value);
 }
 
-static bool load_missing(MemoryTable *t, Handler *h, Str missing, Err *err)
+bool memory_table_load(MemoryTable *t, Handler *h, Str missing, Err *err)
 {
 	Layout l = layout_of(h->ops->definition(h));
 	JsonEach each = json_each(missing);
@@ -288,8 +294,10 @@ bool memory_table_prepare(
 			"%s: it has `sql = true`, and needs the database for its state (only "
 			"scripts without can be replayed in memory)",
 			def->path);
+	if (h->ops->wants(h) && !h->ops->restore(h, (Str){ NULL, 0 }, err))
+		return false;
 	h->ops->need(h, page, from, to, &missing);
-	return missing.len == 0 || load_missing(t, h, missing, err);
+	return missing.len == 0 || memory_table_load(t, h, missing, err);
 }
 
 /* What stands between the keys and the position, as the text that load() takes. */
@@ -300,7 +308,7 @@ typedef struct {
 
 static Str state_text(MemoryTable *t, const Layout *l, const Parts *p)
 {
-	if (l->form == DOCUMENT)
+	if (l->form == DOCUMENT || l->form == RULE)
 		return p->state;
 	buf_clear(&t->state);
 	if (l->form == REDUCER) {
@@ -325,7 +333,7 @@ static void take_upsert(MemoryTable *t, const Layout *l, JsonEach *each)
 	buf_clear(&t->key);
 	for (size_t nth = 0; json_each_next(each, &name, &value); nth++) {
 		if (nth < l->nkeys) {
-			add_part(&t->key, nth, l->nkeys, value);
+			add_part(&t->key, l, nth, value);
 		} else if (str_eq(name, STR("\"position\""))) {
 			row.position = integer(value);
 		} else if (str_eq(name, STR("\"updated_at\""))) {
@@ -345,26 +353,31 @@ static void take_upsert(MemoryTable *t, const Layout *l, JsonEach *each)
 	memory_table_put(t, &row);
 }
 
-bool memory_table_commit(MemoryTable *t, Handler *h, Err *err)
+void memory_table_take(MemoryTable *t, Handler *h, const Effects *fx)
 {
 	Layout l = layout_of(h->ops->definition(h));
-	Effects fx;
-	JsonEach each, members;
+	JsonEach each = json_each(fx->deletes), members;
 	Str name, row;
 	size_t n;
 
-	if (!h->ops->collect(h, &fx, err))
-		return false;
-	each = json_each(fx.deletes);
 	while (json_each_next(&each, &name, &row)) {
 		read_key(t, &l, row, &n);
 		memory_table_put(t, &(MemoryRow){ .key = buf_str(&t->key) });
 	}
-	each = json_each(fx.upserts);
+	each = json_each(fx->upserts);
 	while (json_each_enter(&each, &members)) {
 		take_upsert(t, &l, &members);
 		each.p = members.p;
 	}
+}
+
+bool memory_table_commit(MemoryTable *t, Handler *h, Err *err)
+{
+	Effects fx;
+
+	if (!h->ops->collect(h, &fx, err))
+		return false;
+	memory_table_take(t, h, &fx);
 	h->ops->settled(h);
 	return true;
 }

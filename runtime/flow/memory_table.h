@@ -33,3 +33,8 @@ bool memory_table_prepare(
 	MemoryTable *t, Handler *h, EventSlice page, size_t from, size_t to, Err *err);
 /* … and takes over what it collects, as if it were committed. */
 bool memory_table_commit(MemoryTable *t, Handler *h, Err *err);
+
+/* The same in parts: loads those of `missing` (as need() and due() tell them) that it has; takes
+ * the states of what was collected. */
+bool memory_table_load(MemoryTable *t, Handler *h, Str missing, Err *err);
+void memory_table_take(MemoryTable *t, Handler *h, const Effects *fx);

@@ -26,6 +26,7 @@ struct Walk {
 	int64_t run_from; /* the replay's events when the run to somewhere began; -1: none is under
 			     way */
 	Arena *arena;     /* of the last step */
+	Arena *kept;      /* what a step back showed, while a rule comes from the beginning again */
 	WalkChange *changes;
 	UndoState *before;
 	size_t nkeys, cap;
@@ -42,6 +43,7 @@ Walk *walk_open(Handler *h, Tape *tape)
 	w->table = replay_table(w->replay);
 	w->undo = undo_new(UNDO_BYTES);
 	w->arena = arena_new(16384);
+	w->kept = arena_new(4096);
 	return w;
 }
 
@@ -53,6 +55,7 @@ void walk_close(Walk *w)
 	memory_table_free(w->initial);
 	undo_free(w->undo);
 	arena_free(w->arena);
+	arena_free(w->kept);
 	free(w->changes);
 	free(w->before);
 	free(w);
@@ -227,6 +230,28 @@ static void recall(Walk *w, const UndoStep *undo, WalkStep *out)
 		out->err = *undo->err;
 }
 
+/* Timers, counts and referenced rows are no states of the event's keys: a rule goes back by coming
+ * there again. */
+static bool has_clock(const Walk *w)
+{
+	return w->handler->ops->definition(w->handler)->has_clock;
+}
+
+static bool come_again(Walk *w, size_t number, WalkStep *out, Err *err)
+{
+	WalkChange *changes;
+
+	arena_reset(w->kept);
+	changes = arena_alloc(w->kept, (out->nchanges + 1) * sizeof(*changes));
+	for (size_t i = 0; i < out->nchanges; i++)
+		changes[i] = (WalkChange){ arena_str(w->kept, out->changes[i].key),
+			arena_str(w->kept, out->changes[i].before),
+			arena_str(w->kept, out->changes[i].after) };
+	out->changes = changes;
+	restart(w);
+	return walk_to(w, number, err);
+}
+
 bool walk_back(Walk *w, WalkStep *out, Err *err)
 {
 	err_clear(err);
@@ -243,6 +268,8 @@ bool walk_back(Walk *w, WalkStep *out, Err *err)
 	if (!tape_event(w->tape, w->position - 1, &out->event, err))
 		return false;
 	recall(w, undo_last(w->undo), out);
+	if (has_clock(w))
+		return come_again(w, w->position - 1, out, err);
 	undo_states(w, undo_last(w->undo));
 	undo_pop(w->undo);
 	w->handler->ops->forget(w->handler);
@@ -295,7 +322,7 @@ bool walk_to(Walk *w, size_t number, Err *err)
 {
 	err_clear(err);
 	begin(w);
-	if (number < w->position && w->position - number > undo_count(w->undo)) {
+	if (number < w->position && (has_clock(w) || w->position - number > undo_count(w->undo))) {
 		restart(w);
 	} else if (number < w->position) {
 		while (w->position > number) {
