@@ -1,14 +1,11 @@
-#include "app/daemon.h"
+#include "app/daemon_parts.h"
 
-#include "app/lineup.h"
 #include "app/migrate.h"
 #include "app/watchdog.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "flow/session.h"
 
 #include <inttypes.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -16,33 +13,6 @@
 #define PLAN_TRIES    60 /* of a second each */
 #define BACKOFF_FIRST 100
 #define BACKOFF_LAST  5000
-
-typedef struct {
-	Cli *cli;
-	const DaemonOptions *options;
-	PgTarget target;
-	LuaOptions lua;
-	uv_loop_t loop;
-	uv_timer_t retry, reload;
-	uv_signal_t sigint, sigterm, sigusr1;
-	char name[300];
-	GroupProgress progress;
-	HandlerProgress calls;
-
-	RosterEntry *entries;
-	size_t n;
-	char stamp[40]; /* of the plan that the entries come from */
-	Lineup planned; /* to be exchanged when the groups are quiet */
-	bool exchange;  /* … is what the quiet is for */
-	bool replan;    /* other versions of projections are live or built by now */
-	uint64_t signature;
-	size_t broken; /* scripts that do not load */
-
-	Session *session;
-	unsigned backoff_ms;
-	bool stopping, stopped;
-	int code;
-} Daemon;
 
 DaemonOptions daemon_defaults(void)
 {
@@ -65,76 +35,12 @@ static void stop(Daemon *d, int code)
 /* --- Scripts
  * ---------------------------------------------------------------------------------------- */
 
-static void close_entry(RosterEntry *e)
+static void exchange_receivers(Daemon *d)
 {
-	Handler *h = e->consumer.handler;
+	Receivers *list = daemon_receivers(d);
 
-	consumer_clear(&e->consumer);
-	h->ops->close(h);
-}
-
-static bool keeps(const RosterEntry *entries, size_t n, const Handler *h)
-{
-	for (size_t i = 0; i < n; i++)
-		if (entries[i].consumer.handler == h)
-			return true;
-	return false;
-}
-
-/* Exchanges the entries for what was planned; the session, if there is one, is quiet. */
-static void exchange(Daemon *d)
-{
-	RosterEntry *old = d->entries;
-	size_t nold = d->n;
-
-	d->entries = lineup_adopt(&d->planned, old, nold, d->replan, &d->n);
-	d->broken = d->planned.broken;
-	d->replan = false;
-	memcpy(d->stamp, d->planned.stamp, sizeof(d->stamp));
-	if (d->session != NULL)
-		session_resume(d->session, d->entries, d->n, d->stamp);
-	for (size_t i = 0; i < nold; i++)
-		if (!keeps(d->entries, d->n, old[i].consumer.handler))
-			close_entry(&old[i]);
-	free(old);
-	lineup_free(&d->planned);
-}
-
-/* A file that does not load is told about once, and leaves a note for `status`. */
-static void tell_broken(Daemon *d, const LoadedScripts *scripts)
-{
-	Err err;
-	PgDb *db = NULL;
-	char name[64];
-
-	for (size_t i = 0; i < scripts->n; i++) {
-		const LoadedScript *s = &scripts->scripts[i];
-		const char *params[] = { name, s->handler ? "" : s->err.message };
-
-		lineup_name(s->path, name);
-
-		if (s->handler == NULL)
-			log_line(LOG_ERROR, NULL, "%s", s->err.message);
-		if (db == NULL)
-			db = pg_db_open(&d->target, &err);
-		if (db != NULL)
-			pg_rows_free(pg_db_run(db, SQL_CONSUMER_NOTE, 2, params, &err));
-	}
-	pg_db_close(db);
-}
-
-/* Loads the files and plans what is to run: `fresh` where the files have changed. */
-static bool plan(Daemon *d, bool fresh, bool tell, Err *err)
-{
-	LoadedScripts scripts;
-	bool ok = loader_load(&d->lua, &scripts, err) || d->options->only != NULL;
-
-	if (ok && tell)
-		tell_broken(d, &scripts);
-	ok = ok &&
-	     lineup_plan(&d->target, &d->lua, &scripts, fresh, d->options->only, &d->planned, err);
-	loader_free(&scripts);
-	return ok;
+	courier_exchange(d->courier, list);
+	receivers_release(list);
 }
 
 static void on_reload(uv_timer_t *t)
@@ -146,12 +52,14 @@ static void on_reload(uv_timer_t *t)
 
 	if ((!saved && !d->replan) || d->exchange || d->session == NULL || d->stopping)
 		return;
-	if (!plan(d, saved || d->stamp[0] == '\0', saved, &err)) {
+	if (!daemon_plan(d, saved || d->stamp[0] == '\0', saved, &err)) {
 		log_line(LOG_ERROR, NULL, "%s", err.message);
 		d->signature = err_is_retryable(&err) ? d->signature : signature;
 		return;
 	}
 	d->signature = signature;
+	if (saved)
+		exchange_receivers(d);
 	if (!d->replan && !lineup_differs(&d->planned, d->entries, d->n)) {
 		memcpy(d->stamp, d->planned.stamp, sizeof(d->stamp));
 		lineup_free(&d->planned);
@@ -199,13 +107,20 @@ static void lost(Daemon *d, const Err *err)
 		consumer_forget(&d->entries[i].consumer);
 	}
 	if (d->exchange) {
-		exchange(d);
+		daemon_exchange(d);
 		d->exchange = false;
 	}
 	/* Jitter: many daemons lose one server at one moment. */
 	uv_timer_start(&d->retry, on_retry,
 		d->backoff_ms / 2 + clock_monotonic_ns() / 1000 % d->backoff_ms, 0);
 	d->backoff_ms = d->backoff_ms * 2 < BACKOFF_LAST ? d->backoff_ms * 2 : BACKOFF_LAST;
+}
+
+static void on_delivered(void *owner)
+{
+	Daemon *d = owner;
+
+	stop(d, d->code);
 }
 
 static void on_session(void *owner, SessionEvent ev, const Err *err)
@@ -230,16 +145,26 @@ static void on_session(void *owner, SessionEvent ev, const Err *err)
 		break;
 	case SESSION_QUIET:
 		if (d->stopping) {
-			stop(d, d->code);
+			courier_quiesce(d->courier, on_delivered);
 		} else if (d->exchange) {
 			d->exchange = false;
-			exchange(d);
+			daemon_exchange(d);
 		}
 		break;
 	case SESSION_LOST:
 		lost(d, err);
 		break;
 	}
+}
+
+static void open_courier(Daemon *d)
+{
+	CourierOptions options = { .daemon = d->name,
+		.takeover_after = d->options->takeover_after };
+	Receivers *list = daemon_receivers(d);
+
+	d->courier = courier_open(&d->loop, &d->target, &options, list, on_report, d);
+	receivers_release(list);
 }
 
 static void open_session(Daemon *d)
@@ -336,20 +261,18 @@ static void close_handle(uv_handle_t *h, void *arg)
 static void tear_down(Daemon *d)
 {
 	session_close(d->session);
+	courier_close(d->courier);
 	uv_run(&d->loop, UV_RUN_NOWAIT);
 	uv_walk(&d->loop, close_handle, NULL);
 	uv_run(&d->loop, UV_RUN_DEFAULT);
 	uv_loop_close(&d->loop);
-	for (size_t i = 0; i < d->n; i++)
-		close_entry(&d->entries[i]);
-	free(d->entries);
-	lineup_free(&d->planned);
+	daemon_close_scripts(d);
 }
 
 /* Somebody may be making a table or an index meanwhile. */
 static bool plan_at_last(Daemon *d, Err *err)
 {
-	for (int tries = 1; !plan(d, true, false, err); tries++) {
+	for (int tries = 1; !daemon_plan(d, true, false, err); tries++) {
 		if (err->kind != ERR_BUSY || tries == PLAN_TRIES)
 			return false;
 		log_line(LOG_WARN, NULL, "%s", err->message);
@@ -379,13 +302,14 @@ static int work(void *owner, const Quarantine *q, int fd)
 		tear_down(d);
 		return cli_fail(&err);
 	}
-	exchange(d);
+	daemon_exchange(d);
 	if (d->n == 0)
-		log_line(LOG_WARN, NULL, "no script to run in %s/projections (it is watched)",
+		log_line(LOG_WARN, NULL, "no script to run in %s (it is watched)",
 			d->cli->workspace);
 	watchdog_start(&d->progress, &d->calls, d->options->hang_after, fd);
 	uv_timer_start(&d->reload, on_reload, RELOAD_MS, RELOAD_MS);
 	open_session(d);
+	open_courier(d);
 	while (!d->stopped)
 		uv_run(&d->loop, UV_RUN_DEFAULT);
 	tear_down(d);

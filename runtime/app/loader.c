@@ -1,5 +1,6 @@
 #include "app/loader.h"
 
+#include "lua/lua_data.h"
 #include "lua/lua_files.h"
 #include "lua/lua_handler.h"
 #include "lua/lua_upcast.h"
@@ -137,6 +138,26 @@ bool loader_upcasters(const LuaOptions *options, LoadedScripts *out, Err *err)
 			check_upcaster(out, s, infos);
 	}
 	free(infos);
+	lua_files_free_list(paths, n);
+	lua_files_close(files);
+	return ok;
+}
+
+bool loader_data(const LuaOptions *options, const char *folder, LoadedScripts *out, Err *err)
+{
+	LuaFiles *files = open_files(options, err);
+	Buf definition = { 0 };
+	char **paths = NULL;
+	size_t n = 0;
+	bool ok = files != NULL && lua_files_list(files, folder, &paths, &n, err);
+
+	*out = (LoadedScripts){ 0 };
+	for (size_t i = 0; ok && i < n; i++) {
+		LoadedScript *s = add_script(out, paths[i]);
+
+		lua_data_definition(options, s->path, &definition, &s->err);
+	}
+	buf_free(&definition);
 	lua_files_free_list(paths, n);
 	lua_files_close(files);
 	return ok;

@@ -23,6 +23,10 @@ void loader_free(LoadedScripts *l); /* closes the handlers that are still in it 
 /* Every upcaster by itself: no handlers; err.kind is ERR_NONE where one loads. */
 bool loader_upcasters(const LuaOptions *options, LoadedScripts *out, Err *err);
 
+/* What rules name: every file of a folder ("rules/receivers", "rules/calendars") by itself, as
+ * above. */
+bool loader_data(const LuaOptions *options, const char *folder, LoadedScripts *out, Err *err);
+
 /* One script, by its name ("device_summary") or its file ("projections/device_summary.lua"). NULL,
  * with the nearest name, where there is none. */
 Handler *loader_open(const LuaOptions *options, const char *script, Err *err);
