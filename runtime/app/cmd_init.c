@@ -76,6 +76,58 @@ static const char spec_text[] =
 	"  end)\n"
 	"end)\n";
 
+static const char rule_text[] =
+	"-- An order that is not paid within half an hour. Nothing has to come for that to be "
+	"noticed: the log's clock goes on,\n"
+	"-- and the alert opens at its time. It is over when the payment comes after all.\n"
+	"--\n"
+	"-- `moonwake run` keeps what a rule remembers in the database, with its place in the log; "
+	"`moonwake alerts` lists what is\n"
+	"-- the case now, and `moonwake backtest unpaid_order` what it would have said about all "
+	"that happened until today.\n"
+	"rule \"unpaid_order\" {\n"
+	"  -- Which events it reads, and what one alert is about: paths of the event.\n"
+	"  on = \"order.*\",\n"
+	"  by = { order = \"aggregate_id\" },\n"
+	"\n"
+	"  -- A step, and what must not stay away behind it. Other inputs: window, absent, fold, "
+	"score, or the event alone.\n"
+	"  seq = { \"order.placed\", missing = { \"order.paid\", \"order.cancelled\" }, within = "
+	"\"30m\" },\n"
+	"\n"
+	"  severity = \"warning\",\n"
+	"  summary = \"order {order} was placed half an hour ago, and is not paid\",\n"
+	"}\n";
+
+static const char rule_spec_text[] =
+	"-- What rules/unpaid_order.lua says when: advance() is the only clock here.\n"
+	"describe(\"unpaid_order\", function()\n"
+	"  it(\"waits half an hour for the payment\", function()\n"
+	"    given { { \"order.placed\", \"o-1\" } }\n"
+	"    advance \"30m\"\n"
+	"    expect_no_alert \"o-1\"\n"
+	"\n"
+	"    advance \"1s\"\n"
+	"    expect_alert(\"o-1\", { severity = \"warning\", since = \"2026-01-01T00:30:00Z\" })\n"
+	"  end)\n"
+	"\n"
+	"  it(\"is over when the payment comes late\", function()\n"
+	"    given { { \"order.placed\", \"o-1\" } }\n"
+	"    advance \"1h\"\n"
+	"    when { { \"order.paid\", \"o-1\", { cents = 1250 } } }\n"
+	"\n"
+	"    expect_resolved(\"o-1\", { reason = \"late\" })\n"
+	"  end)\n"
+	"\n"
+	"  it(\"says nothing of an order that was paid, or cancelled\", function()\n"
+	"    given { { \"order.placed\", \"o-1\" }, { \"order.paid\", \"o-1\" }, { "
+	"\"order.placed\", \"o-2\" }, { \"order.cancelled\", \"o-2\" } }\n"
+	"    advance \"1d\"\n"
+	"\n"
+	"    assert.same({}, alerts())\n"
+	"  end)\n"
+	"end)\n";
+
 static const char readme_text[] =
 	"# A moonwake workspace\n"
 	"\n"
@@ -108,12 +160,13 @@ static const Part parts[] = {
 	{ "projections", NULL },
 	{ "projections/activity.lua", projection_text },
 	{ "rules", NULL },
-	{ "rules/.gitkeep", "" },
+	{ "rules/unpaid_order.lua", rule_text },
 	{ "scripts", NULL },
 	{ "scripts/lib", NULL },
 	{ "scripts/lib/.gitkeep", "" },
 	{ "spec", NULL },
 	{ "spec/activity_spec.lua", spec_text },
+	{ "spec/unpaid_order_spec.lua", rule_spec_text },
 	{ ".gitignore", ".moonwake/\n" },
 	{ "README.md", readme_text },
 };

@@ -2,6 +2,7 @@
 
 #include "app/loader.h"
 #include "flow/memory_table.h"
+#include "flow/rule_store.h"
 #include "lua/lua_handler.h"
 
 #include <stdlib.h>
@@ -13,17 +14,28 @@ typedef struct {
 	size_t count, cap;
 } Tale;
 
+/* A timer of a rule that failed. */
+typedef struct {
+	Str key, error, trace;
+} Letter;
+
+/* Texts are in the tale's arena. */
 typedef struct {
 	LuaOptions lua;
 	char *path; /* of the script */
 	Handler *handler;
-	MemoryTable *table;
-	MemoryRow *rows; /* as memory_table_rows() gave them; NULL: to be asked for */
+	MemoryTable *table; /* NULL: a rule's */
+	RuleStore *store;   /* NULL: no rule's */
+	MemoryRow *rows;    /* as memory_table_rows() gave them; NULL: to be asked for */
 	size_t nrows;
 	Tale *tale;
 	bool owns_tale;
-	Str *parked; /* keys, in the tale's arena */
+	Str *parked; /* keys */
 	size_t nparked, parked_cap;
+	Str *raised; /* of a rule, in order */
+	size_t nraised, raised_cap;
+	Letter *letters;
+	size_t nletters;
 } Trial;
 
 static Trial *trial_of(SpecTrial *t)
@@ -57,6 +69,7 @@ static void trial_close(SpecTrial *trial)
 		return;
 	drop_rows(t);
 	memory_table_free(t->table);
+	rule_store_free(t->store);
 	ops_of(t)->close(t->handler);
 	if (t->owns_tale) {
 		arena_free(t->tale->arena);
@@ -64,6 +77,8 @@ static void trial_close(SpecTrial *trial)
 		free(t->tale);
 	}
 	free(t->parked);
+	free(t->raised);
+	free(t->letters);
 	free(t->path);
 	free(t);
 }
@@ -79,7 +94,10 @@ static SpecTrial *new_trial(const LuaOptions *lua, Handler *handler, Tale *tale)
 	t->lua = *lua;
 	t->handler = handler;
 	t->path = mem_strdup(ops_of(t)->definition(handler)->path);
-	t->table = memory_table_new();
+	if (ops_of(t)->definition(handler)->kind == KIND_RULE)
+		t->store = rule_store_new();
+	else
+		t->table = memory_table_new();
 	t->owns_tale = tale == NULL;
 	t->tale = tale != NULL ? tale : mem_calloc(1, sizeof(*tale));
 	if (t->owns_tale)
@@ -102,6 +120,10 @@ static SpecTrial *trial_open(void *owner, const char *script, bool cover, Err *e
 	}
 	if (def != NULL && cover)
 		h->ops->cover(h);
+	if (def != NULL && def->kind == KIND_RULE && !h->ops->probe(h, (Str){ NULL, 0 }, err)) {
+		h->ops->close(h);
+		return NULL;
+	}
 	return new_trial(owner, h, NULL);
 }
 
@@ -180,6 +202,8 @@ static bool trial_prepare(SpecTrial *trial, size_t from, size_t to, Err *err)
 {
 	Trial *t = trial_of(trial);
 
+	if (t->store != NULL)
+		return rule_store_prepare(t->store, t->handler, all_events(t), from, to, err);
 	return memory_table_prepare(t->table, t->handler, all_events(t), from, to, err);
 }
 
@@ -190,12 +214,61 @@ static bool trial_run(SpecTrial *trial, size_t *at, size_t to, Err *err)
 	return ops_of(t)->run(t->handler, all_events(t), at, to, true, err) == RUN_DONE;
 }
 
+static void add_raised(void *owner, Str effect)
+{
+	Trial *t = owner;
+
+	if (t->nraised == t->raised_cap) {
+		t->raised_cap = t->raised_cap ? t->raised_cap * 2 : 8;
+		t->raised = mem_realloc(t->raised, t->raised_cap * sizeof(*t->raised));
+	}
+	t->raised[t->nraised++] = arena_str(t->tale->arena, effect);
+}
+
+/* Events that wait behind one of their key have no error; one that failed stopped run(). */
+static void add_letter(Trial *t, const DeadLetter *letter)
+{
+	if (letter->error.len == 0 || letter->parked)
+		return;
+	t->letters = mem_realloc(t->letters, (t->nletters + 1) * sizeof(*t->letters));
+	t->letters[t->nletters++] = (Letter){ arena_str(t->tale->arena, letter->key),
+		arena_str(t->tale->arena, letter->error),
+		arena_str(t->tale->arena, letter->trace) };
+}
+
+static bool commit_rule(Trial *t, Err *err)
+{
+	Effects fx;
+
+	if (!ops_of(t)->collect(t->handler, &fx, err))
+		return false;
+	rule_store_take(t->store, t->handler, &fx, add_raised, t);
+	for (size_t i = 0; i < fx.ndead; i++)
+		add_letter(t, &fx.dead[i]);
+	ops_of(t)->settled(t->handler);
+	return true;
+}
+
 static bool trial_commit(SpecTrial *trial, Err *err)
 {
 	Trial *t = trial_of(trial);
 
 	drop_rows(t);
-	return memory_table_commit(t->table, t->handler, err);
+	return t->store != NULL ? commit_rule(t, err)
+				: memory_table_commit(t->table, t->handler, err);
+}
+
+static bool trial_advance(SpecTrial *trial, int64_t horizon_us, Err *err)
+{
+	Trial *t = trial_of(trial);
+
+	drop_rows(t);
+	do {
+		if (!rule_store_advance(t->store, t->handler, horizon_us, false, err) ||
+			!commit_rule(t, err))
+			return false;
+	} while (ops_of(t)->next_due(t->handler) < horizon_us);
+	return true;
 }
 
 static void trial_forget(SpecTrial *trial)
@@ -228,7 +301,8 @@ static void trial_row(
 	Trial *t = trial_of(trial);
 
 	if (t->rows == NULL)
-		t->rows = memory_table_rows(t->table, &t->nrows);
+		t->rows = memory_table_rows(
+			t->store != NULL ? rule_store_states(t->store) : t->table, &t->nrows);
 	if (nth >= t->nrows) {
 		*key = (Str){ NULL, 0 };
 		return;
@@ -237,6 +311,24 @@ static void trial_row(
 	*state = t->rows[nth].state;
 	*position = t->rows[nth].position;
 	*updated_us = t->rows[nth].updated_us;
+}
+
+static Str trial_raised(SpecTrial *trial, size_t nth)
+{
+	const Trial *t = trial_of(trial);
+
+	return nth < t->nraised ? t->raised[nth] : (Str){ NULL, 0 };
+}
+
+static Str trial_letter(SpecTrial *trial, size_t nth, Str *key, Str *trace)
+{
+	const Trial *t = trial_of(trial);
+
+	if (nth >= t->nletters)
+		return (Str){ NULL, 0 };
+	*key = t->letters[nth].key;
+	*trace = t->letters[nth].trace;
+	return t->letters[nth].error;
 }
 
 static Str trial_coverage(SpecTrial *trial)
@@ -262,4 +354,7 @@ const SpecOps trial_ops = {
 	.restart = trial_restart,
 	.row = trial_row,
 	.coverage = trial_coverage,
+	.advance = trial_advance,
+	.raised = trial_raised,
+	.letter = trial_letter,
 };

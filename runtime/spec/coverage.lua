@@ -24,9 +24,19 @@ local function sorted(t)
 end
 
 
+local function was_reached(report)
+  for _, times in pairs(report.lines) do
+    if times > 0 then
+      return true
+    end
+  end
+  return false
+end
+
+
 return function(json)
   local coverage = {}
-  local files, scripts = {}, {}
+  local files, scripts = {}, {} -- scripts: those under test, by path
 
   --- Adds what one history ran. Lines of the file itself run when it is loaded: only those of functions count.
   local function add_file(path, report)
@@ -46,8 +56,12 @@ return function(json)
   --- How often each entry of `on` was called: by an event that belongs to a row.
   local function add_types(history)
     local definition = history.definition
-    local script = scripts[definition.path] or { name = definition.name, types = {} }
+    local script = scripts[definition.path] or {}
     scripts[definition.path] = script
+    if definition.kind == "rule" then
+      return -- it has no handlers, and its types are also those that its projections read
+    end
+    script.types = script.types or {}
     for _, pattern in ipairs(definition.types) do
       script.types[pattern] = script.types[pattern] or 0
     end
@@ -64,7 +78,10 @@ return function(json)
     local counts = history.trial:coverage() -- before anything else calls the script
     if counts then
       for path, report in pairs(json.decode(counts)) do
-        add_file(path, report)
+        -- The projections that a rule reads run apart from it, with their modules.
+        if history.definition.kind ~= "rule" or path == history.definition.path or was_reached(report) then
+          add_file(path, report)
+        end
       end
     end
     add_types(history)
@@ -83,7 +100,7 @@ return function(json)
           entry.missed[#entry.missed + 1] = { line = number, text = text.line(texts[number] or "") }
         end
       end
-      if scripts[path] then
+      if scripts[path] and scripts[path].types then
         entry.types, entry.uncalled = 0, json.array {}
         for _, pattern in ipairs(sorted(scripts[path].types)) do
           entry.types = entry.types + 1
@@ -92,7 +109,9 @@ return function(json)
           end
         end
       end
-      list[#list + 1] = entry
+      if #numbers > 0 or scripts[path] then -- a calendar has no functions
+        list[#list + 1] = entry
+      end
     end
     return list
   end

@@ -180,7 +180,7 @@ function Reader:set_times(event, raw)
   local occurred = raw.occurred_at ~= nil and self:time_of("occurred_at", raw.occurred_at)
   local appended = raw.timestamp ~= nil and self:time_of("timestamp", raw.timestamp)
   if not appended then
-    appended = occurred and (self.clock and math.max(occurred, self.clock) or occurred) or now
+    appended = occurred and (self.clock and math.max(occurred, self.clock + self.pending) or occurred) or now
   end
   event.occurred_us, event.timestamp_us = occurred or appended, appended
   self.clock = math.max(self.clock or appended, appended)

@@ -1,6 +1,7 @@
 -- The determinism guard: a history that a test has built is handled again by fresh copies of the script (each in a
 -- Lua of its own, with its own string hashes and addresses) under conditions that a daemon meets, and must give the
 -- same bytes.
+local alerts = require "moonwake.spec.alerts"
 local values_for = require "moonwake.spec.values"
 
 local MOST_RESTARTS = 12
@@ -63,15 +64,15 @@ local function drive(trial, history, plan)
       end
       at = to
     end
+    if ok and plan.after then
+      ok, problem = plan.after(trial, at)
+    end
     if not ok then
       return false, problem
     end
-    if plan.after then
-      ok, problem = plan.after(trial, at)
-      if not ok then
-        return false, problem
-      end
-    end
+  end
+  if history.alerts then
+    return trial:advance(history.horizon)
   end
   return true
 end
@@ -102,23 +103,40 @@ local function restarts(count, roll)
 end
 
 
+--- Of a rule: lets some of the time pass that lies between event number `at` and those behind it.
+local function time_passes(history, roll)
+  local oldest = { [#history.events] = history.horizon or 0 }
+  for number = #history.events, 1, -1 do
+    oldest[number - 1] = math.min(oldest[number], history.events[number].timestamp_us)
+  end
+  return function(trial, at)
+    if not history.alerts or at == 0 then
+      return true
+    end
+    local from, to = history.events[at].timestamp_us, oldest[at]
+    return to <= from or trial:advance(from + math.floor((to - from) * roll(100) / 100))
+  end
+end
+
+
 local function conditions(history, roll)
   local count = #history.events
+  local wait = time_passes(history, roll)
   local function up_to(most)
     return function() return roll(most) end
   end
   return {
     { name = "the events come one by one", hint = OTHERWISE,
-      plan = { page = one, batch = one } },
+      plan = { page = one, batch = one, after = wait } },
     { name = "all events come in one page", hint = OTHERWISE,
       plan = { page = whole, batch = whole } },
     { name = "pages are cut at random, and rows are read back from the table in between",
       hint = "is a row held on to in a local?",
-      plan = { page = up_to(7), batch = up_to(3), after = function(trial)
+      plan = { page = up_to(7), batch = up_to(3), after = function(trial, at)
         if roll(2) == 1 then
           trial:forget()
         end
-        return true
+        return roll(2) == 1 or wait(trial, at)
       end } },
     { name = "a batch is rolled back and done again", hint = OUTSIDE .. ", and is rolled back",
       plan = { page = up_to(5), batch = whole, before = function(trial, at, to)
@@ -131,9 +149,13 @@ local function conditions(history, roll)
         local places, next_place = restarts(count, roll), 1
         return { batch = whole, page = function(at)
           return (places[next_place] or count) - at
-        end, after = function(trial)
+        end, after = function(trial, at)
           next_place = next_place + 1
-          return trial:restart()
+          local ok, problem = trial:restart()
+          if ok then
+            return wait(trial, at)
+          end
+          return ok, problem
         end }
       end)() },
   }
@@ -156,7 +178,9 @@ local function differences(history, first, second)
   local lines = {}
   local function compare(key)
     local a, b = before[key], after[key]
-    if a and b and a.state == b.state and a.position == b.position and a.updated_us == b.updated_us then
+    -- A rule's row is told by its event or by a timer, as it comes: what is in it counts.
+    local told_alike = history.alerts or a and b and a.position == b.position and a.updated_us == b.updated_us
+    if a and b and a.state == b.state and told_alike then
       return
     elseif not (a and b) then
       lines[#lines + 1] = ("  row %s is %s"):format(key, a and "missing then" or "there then, and was not")
@@ -181,6 +205,55 @@ local function differences(history, first, second)
 end
 
 
+--- What a rule raised, as lists of texts by key: between keys there is no order.
+local function by_key(raised)
+  local lists, keys = {}, {}
+  for _, effect in ipairs(raised) do
+    if effect.kind ~= "probe" then
+      if not lists[effect.key_text] then
+        lists[effect.key_text], keys[#keys + 1] = {}, effect.key_text
+      end
+      table.insert(lists[effect.key_text], effect)
+    end
+  end
+  table.sort(keys)
+  return lists, keys
+end
+
+
+local function label(effect)
+  return effect.kind == "alert" and "alert " .. effect.transition or effect.kind == "act" and "act " .. effect.act
+    or effect.kind == "event" and "event " .. effect.type or effect.kind
+end
+
+
+--- What a rule raised differently, as text; nil where all bytes are the same.
+local function alert_differences(history, trial)
+  local values, other = values_for(history.native), alerts.open(history.native, trial)
+  other:read()
+  local before, keys = by_key(history.alerts.raised)
+  local after, more = by_key(other.raised)
+  for _, key in ipairs(more) do
+    if not before[key] then
+      keys[#keys + 1], before[key] = key, {}
+    end
+  end
+  for _, key in ipairs(keys) do
+    local first, second = before[key], after[key] or {}
+    for i = 1, math.max(#first, #second) do
+      local a, b = first[i], second[i]
+      if not (a and b) then
+        return ("  key %s: %s is %s"):format(key, label(a or b), a and "missing then" or "there then, and was not")
+      elseif a.text ~= b.text then
+        local lines = values.changes(history.native.json.decode(a.text), history.native.json.decode(b.text))
+        return ("  key %s: %s:\n    %s"):format(key, label(a), lines[1] and table.concat(lines, "\n    ")
+          or ("first %s, then %s"):format(a.text, b.text))
+      end
+    end
+  end
+end
+
+
 --- nil, or what is wrong with the script: the first condition under which it gives other rows.
 return function(history, seed)
   local expected = history:rows()
@@ -190,13 +263,17 @@ return function(history, seed)
     if ok then
       ok, problem = drive(trial, history, condition.plan)
     end
-    local different = ok and differences(history, expected, trial:rows()) or not ok and "  " .. problem
+    local different = not ok and "  " .. problem
+    if ok then
+      different = history.alerts and alert_differences(history, trial)
+        or differences(history, expected, trial:rows())
+    end
     if trial then
       trial:close()
     end
     if different then
-      return ("%s is not deterministic: the same events give other rows when %s (seed %d)\n%s\n  %s"):format(
-        history.definition.path, condition.name, seed, different, condition.hint)
+      return ("%s is not deterministic: the same events give other %s when %s (seed %d)\n%s\n  %s"):format(
+        history.definition.path, history.alerts and "alerts" or "rows", condition.name, seed, different, condition.hint)
     end
   end
 end

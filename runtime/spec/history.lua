@@ -1,4 +1,5 @@
 -- The events of one test, and what the script under test made of them.
+local alerts = require "moonwake.spec.alerts"
 local events = require "moonwake.spec.events"
 
 local History = {}
@@ -19,7 +20,8 @@ function History.open(native, script, cover)
   local definition = trial:definition()
   definition.spec = native.json.decode(definition.spec)
   return setmetatable({ native = native, trial = trial, definition = definition, events = {}, failures = {},
-    reader = events.reader(native, definition.aggregate) }, History)
+    reader = events.reader(native, definition.aggregate),
+    alerts = definition.kind == "rule" and alerts.open(native, trial) or nil }, History)
 end
 
 
@@ -70,7 +72,48 @@ function History:feed(list)
     return nil, failure_of(message, trace)
   end
   self.table = nil
+  if self.alerts then
+    return self:pass_time(list[#list] and list[#list].timestamp_us)
+  end
   return true
+end
+
+
+--- Of a rule: no event is older than this; its timers fire. A timer that fails is self.timer_failure.
+function History:pass_time(horizon)
+  self.horizon = horizon and math.max(horizon, self.horizon or horizon) or self.horizon
+  if #self.events > 0 then
+    local ok, message, trace = self.trial:advance(self.horizon)
+    if not ok then
+      return nil, failure_of(message, trace)
+    end
+  end
+  self.table = nil
+  self.alerts:read()
+  self.timer_failure = self.timer_failure or self.alerts:failure()
+  return true
+end
+
+
+--- The clock goes on, without an event.
+function History:advance(microseconds)
+  self.reader:advance(microseconds)
+  if not self.alerts then
+    return true
+  end
+  self.alerts:next_step()
+  return self:pass_time(self.reader.clock and self.reader:now())
+end
+
+
+--- nil, or which of the events the rule's clock has passed already.
+function History:too_old(list)
+  for i, event in ipairs(self.alerts and self.horizon and list or {}) do
+    if event.timestamp_us < self.horizon then
+      return ("event %d: its timestamp is %s, and the rule's clock has come to %s"):format(i,
+        self.native.iso(event.timestamp_us), self.native.iso(self.horizon))
+    end
+  end
 end
 
 
@@ -135,16 +178,46 @@ local function key_part(native, value, kind)
 end
 
 
---- The text of a key that a spec wrote: a value, or a list of them for a composite key. nil and the problem.
+--- { name = value } as the list of values; nil and the problem.
+local function by_name(written, names)
+  local values, list = {}, table.concat(names, ", ")
+  for name, value in pairs(written) do
+    local place
+    for i, known in ipairs(names) do
+      place = known == name and i or place
+    end
+    if not place then
+      return nil, ("the key has no part '%s' (it has %s)"):format(tostring(name), list)
+    end
+    values[place] = value
+  end
+  for i, name in ipairs(names) do
+    if values[i] == nil then
+      return nil, ("the key's part '%s' is missing (it has %s)"):format(name, list)
+    end
+  end
+  return values
+end
+
+
+--- The text of a key that a spec wrote: a value, or for a composite key a list of them or { name = value }. nil and the
+-- problem.
 function History:key_text(written)
   local columns = self.definition.kind == "reducer" and { { name = "aggregate_id", type = "text" } }
     or self.definition.spec.key
+  local names = {}
+  for i, column in ipairs(columns) do
+    names[i] = column.name
+  end
   local values = type(written) == "table" and written or { written }
-  if #values ~= #columns then
-    local names = {}
-    for i, column in ipairs(columns) do
-      names[i] = column.name
+  if next(values) ~= nil and values[1] == nil then
+    local problem
+    values, problem = by_name(values, names)
+    if problem then
+      return nil, problem
     end
+  end
+  if #values ~= #columns then
     return nil, ("the key has %d columns (%s), and %d values are given"):format(#columns, table.concat(names, ", "),
       #values)
   end

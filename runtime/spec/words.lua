@@ -3,6 +3,7 @@ local History = require "moonwake.spec.history"
 local events = require "moonwake.spec.events"
 local guard = require "moonwake.spec.guard"
 local nearest = require "prelude.nearest"
+local rule_words = require "moonwake.spec.rule_words"
 
 local ROWS_NAMED = 5 -- keys that a message lists
 
@@ -100,8 +101,11 @@ return function(native, busted, options, coverage)
     return current
   end
 
-  --- An event that failed and that no expect_error() has asked for.
+  --- An event or a timer that failed and that no expect_error() has asked for.
   local function unexpected(history)
+    if not history.failed then
+      return history.timer_failure
+    end
     local failure = history.failures[history.failed]
     local message = ("%s failed:\n%s"):format(history:name_of(history.failed), failure.message)
     return { message = message, trace = failure.trace,
@@ -109,9 +113,9 @@ return function(native, busted, options, coverage)
   end
 
   local function check_failed(history)
-    if history and history.failed then
+    if history and (history.failed or history.timer_failure) then
       local failure = unexpected(history)
-      history.failed = nil
+      history.failed, history.timer_failure = nil, nil
       fail_with("", failure)
     end
   end
@@ -123,11 +127,17 @@ return function(native, busted, options, coverage)
     if not list then
       fail("%s: %s", word, problem)
     end
+    problem = history:too_old(list)
+    if problem then
+      fail("%s: %s", word, problem)
+    elseif history.alerts then
+      history.alerts:next_step()
+    end
     local ok, failure = history:feed(list)
     history.failed_place = place()
     if not ok then
       fail_with(word .. ": ", failure)
-    elseif history.failed and not (may_fail and history.failed == #history.events) then
+    elseif not may_fail or history.failed and history.failed ~= #history.events then
       check_failed(history)
     end
   end
@@ -159,28 +169,33 @@ return function(native, busted, options, coverage)
     if not microseconds then
       fail("advance: %s", problem)
     end
-    history_for("advance").reader:advance(microseconds)
+    local history = history_for("advance")
+    check_failed(history)
+    local ok, failure = history:advance(microseconds)
+    if not ok then
+      fail_with("advance: ", failure)
+    end
   end
 
   function words.expect_error(pattern)
     local history = history_for("expect_error")
-    local failure = history.failed and history.failures[history.failed]
+    local failure = history.failed and history.failures[history.failed] or history.timer_failure
     if not failure then
       fail("expect_error: %s", #history.events == 0 and "there was no event"
-        or history:name_of(#history.events) .. " did not fail")
+        or history:name_of(#history.events) .. " did not fail" .. (history.alerts and ", and no timer behind it" or ""))
     elseif pattern ~= nil then
       local ok, found = pcall(string.find, failure.message, pattern)
       if not (ok and found) and not failure.message:find(tostring(pattern), 1, true) then
         fail("expect_error: '%s' is not in the error of %s", tostring(pattern), indented(unexpected(history).message))
       end
     end
-    history.failed = nil
+    history.failed, history.timer_failure = nil, nil
   end
 
   --- Why a row may not be what it should: an event that failed, types that no handler takes.
   local function notes(history)
     local out = {}
-    if history.failed then
+    if history.failed or history.timer_failure then
       out[#out + 1] = "\n  " .. indented(unexpected(history).message)
     end
     local told = {}
@@ -194,6 +209,16 @@ return function(native, busted, options, coverage)
       end
     end
     return table.concat(out)
+  end
+
+  --- The history of a script that has rows.
+  local function rows_of(word)
+    local history = history_for(word)
+    if history.alerts then
+      fail("%s: %s is a rule, and has no rows (expect_alert, expect_resolved, expect_no_alert)", word,
+        history.definition.path)
+    end
+    return history
   end
 
   local function keys_named(history)
@@ -225,7 +250,7 @@ return function(native, busted, options, coverage)
   end
 
   local function expect(word, count, key, expected)
-    local history = history_for(word)
+    local history = rows_of(word)
     if count < 2 then
       fail("%s: say what is expected of it: a table of fields, or absent for none", word)
     elseif expected ~= nil and type(expected) ~= "table" then
@@ -269,7 +294,7 @@ return function(native, busted, options, coverage)
 
   local function read_row(word)
     return function(key)
-      local row, problem = history_for(word):row(key)
+      local row, problem = rows_of(word):row(key)
       if problem then
         fail("%s: %s", word, problem)
       end
@@ -280,12 +305,14 @@ return function(native, busted, options, coverage)
 
   --- All rows in the order of their keys: { key =, row = }.
   function words.rows()
-    local history, out = history_for("rows"), {}
+    local history, out = rows_of("rows"), {}
     for i, row in ipairs((history:rows())) do
       out[i] = { key = native.json.decode(row.key), row = history:decode(row.state) }
     end
     return out
   end
+
+  rule_words(native, words, { history_for = history_for, fail = fail, notes = notes, values = values })
 
   local function check_history(element)
     if not current then

@@ -16,8 +16,11 @@ if [ "${1-}" = --one ]; then
   limit=600
   [ -n "${MOONWAKE_SOAK-}" ] && limit=7200
   case $file in
-  spec/projections/* | spec/reducers/* | spec/rules/* | spec/upcasters/*) # of the shipped scripts, as a user runs them
-    timeout -k 20 $limit "$MOONWAKE_BIN" test "$file" >"$base.log" 2>&1 </dev/null
+  # of scripts, as a user runs them
+  spec/projections/* | spec/reducers/* | spec/rules/* | spec/upcasters/* | spec/workspaces/*/spec/*)
+    workspace=. rest=$file
+    case $file in spec/workspaces/*) workspace=${file%%/spec/*} rest=spec/${file#*/spec/} ;; esac
+    timeout -k 20 $limit "$MOONWAKE_BIN" test -C "$workspace" "$rest" >"$base.log" 2>&1 </dev/null
     code=$?
     sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed\(, \([0-9]*\) pending\)*$/\1 \2 \4/p' "$base.log" >"$base.result"
     ;;

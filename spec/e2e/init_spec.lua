@@ -1,8 +1,8 @@
 local files = require "spec.support.files"
 local moonwake = require "spec.support.moonwake"
 
-local MADE = { "projections/activity.lua", "rules/.gitkeep", "scripts/lib/.gitkeep", "spec/activity_spec.lua", ".gitignore",
-  "README.md", ".luarc.json" }
+local MADE = { "projections/activity.lua", "rules/unpaid_order.lua", "scripts/lib/.gitkeep", "spec/activity_spec.lua",
+  "spec/unpaid_order_spec.lua", ".gitignore", "README.md", ".luarc.json" }
 
 describe("init", function()
   after_each(files.clean)
@@ -25,6 +25,7 @@ describe("init", function()
     local out = moonwake.must({ "check" }, { cwd = dir .. "/ws" })
 
     assert.matches("projections/activity.lua", out)
+    assert.matches("rules/unpaid_order.lua", out)
   end)
 
   it("makes specs that pass", function()
@@ -36,7 +37,8 @@ describe("init", function()
     assert.matches("moonwake test", said)
     assert.matches("moonwake test", files.read(dir .. "/README.md"))
     assert.matches("spec/activity_spec.lua\n", out)
-    assert.matches("\n3 passed, 0 failed\n$", out)
+    assert.matches("spec/unpaid_order_spec.lua\n", out)
+    assert.matches("\n6 passed, 0 failed\n$", out)
   end)
 
   it("never overwrites a file", function()

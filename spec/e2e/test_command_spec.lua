@@ -108,7 +108,7 @@ coverage
           assert.equal("passed", entry.status, entry.name)
         end
       end
-      local shipped = files.lines(files.command("ls projections/*.lua scripts/reducers/*.lua scripts/upcasters/*.lua 2>/dev/null"))
+      local shipped = files.lines(files.command("ls projections/*.lua rules/*.lua scripts/reducers/*.lua scripts/upcasters/*.lua 2>/dev/null"))
       assert.is_true(#shipped >= 3)
       for _, path in ipairs(shipped) do
         assert.truthy(covered_files[path], path .. " has no spec")

@@ -23,7 +23,8 @@ end
 --- Runs the body of one test against a script: its output and exit code.
 function trial.run_body(script, body, args)
   local name = script:match('^%s*%w+ "([%w_]+)"') or script:match('\n%w+ "([%w_]+)"')
-  local folder = script:match("reducer \"") and "scripts/reducers/" or "projections/"
+  local folder = script:match("reducer \"") and "scripts/reducers/" or script:match("rule \"") and "rules/"
+    or "projections/"
   return trial.test(trial.workspace { [folder .. name .. ".lua"] = script,
     ["spec/" .. name .. "_spec.lua"] = ('it("works", function()\n%s\nend)\n'):format(body) }, args)
 end
@@ -60,6 +61,21 @@ projection "counter" {
     end,
     ["thing.removed"] = function() return delete end,
   },
+}
+]]
+
+trial.CRASHES = [[
+rule "crashes" {
+  on = "app.crashed",
+  by = { device = "data.device", app = "aggregate_id" },
+  window = { over = "10m" },
+  when = { warning = function(w) return w.count >= 3 end, critical = function(w) return w.count >= 5 end },
+  hold = "1m",
+  linger = "2m",
+  labels = { team = "edge" },
+  summary = "{app} on {device}: {count}",
+  emit = function(w, k) return event("app.suspect", { crashes = w.count, app = k.app }) end,
+  act = function(_, k) return publish("app.restart", { app = k.app }, { aggregate_type = "app", aggregate_id = k.app }) end,
 }
 ]]
 

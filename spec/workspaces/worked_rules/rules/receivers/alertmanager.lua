@@ -1,0 +1,1 @@
+receiver "alertmanager" { alertmanager = "http://localhost:9093" }
