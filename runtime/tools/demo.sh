@@ -77,7 +77,7 @@ publish_history() {
 }
 
 catch_up() {
-  title "2. Three projections catch up with it"
+  title "2. Three projections and twelve rules catch up with it"
   command_line "moonwake run --until-caught-up"
   begun=$(now_ms)
   moonwake run --until-caught-up --quiet
@@ -85,6 +85,7 @@ catch_up() {
   for file in projections/*.lua; do
     say "  $file -> the table moonwake.$(basename "$file" .lua)"
   done
+  say "  rules/*.lua -> alerts"
 }
 
 # An event is appended, and a row waited for, some times over: how late is a table?
@@ -151,6 +152,19 @@ show_models() {
     FROM moonwake.rollout_health ORDER BY crashed DESC, image, model LIMIT 5"
 }
 
+show_alerts() {
+  title "5. What is wrong with it"
+  for rule in bad_rollout crash_loop; do
+    command_line "moonwake alerts --rule $rule"
+    moonwake alerts --rule $rule | head -n 4 | cut -c 1-118 | sed 's/^/  /'
+  done
+  say "What does three crashes say that five would not? The same events once more, and no action taken:"
+  mkdir -p try
+  sed 's/count >= 3/count >= 5/' rules/crash_loop.lua >try/crash_loop.lua
+  command_line "moonwake backtest crash_loop --against try/crash_loop.lua"
+  moonwake backtest crash_loop --against try/crash_loop.lua | head -n 3 | cut -c 1-118 | sed 's/^/  /'
+}
+
 inside() {
   PATH=$build:$PATH
   export PATH
@@ -167,6 +181,7 @@ inside() {
   catch_up
   go_live
   show_models
+  show_alerts
 }
 
 if [ -n "$inside" ]; then
@@ -174,7 +189,7 @@ if [ -n "$inside" ]; then
   exit
 fi
 prepare
-title "moonwake: events in, Lua projections out"
+title "moonwake: events in, tables and alerts out"
 "$build/moonwake" -C "$workspace" dev --quiet -- sh "$root/runtime/tools/demo.sh" --workspace "$workspace" \
   --devices "$devices" --events "$events" --live "$live" --rate "$rate" --inside yes
 title "Next"
@@ -182,4 +197,5 @@ say "build/moonwake -C .moonwake/demo dev -- psql     look around: SELECT * FROM
 say "build/moonwake -C .moonwake/demo dev             keep it running; then, in another terminal:"
 say "build/moonwake -C .moonwake/demo tail            the events, as they come"
 say "build/moonwake -C .moonwake/demo publish device.online device my-first '{}'"
-say "edit .moonwake/demo/projections/*.lua            a saved file is loaded at once; README.md goes on from here"
+say "build/moonwake -C .moonwake/demo alerts          what fires; then: explain EPISODE, ack, silence, backtest RULE"
+say "edit .moonwake/demo/{projections,rules}/*.lua    a saved file is loaded at once; README.md goes on from here"

@@ -29,6 +29,11 @@ describe("the demo", function()
         assert.matches("moonwake." .. name .. "\n", r.out)
         assert.matches("\n  " .. name .. " +running +[%d,]+ +%d+ ", r.out) -- the line of `status`
       end
+      for _, path in ipairs(files.lines(files.command("ls rules/*.lua"))) do
+        assert.matches("\n  " .. path:match("([^/]+)%.lua$") .. " +running +[%d,]+ +%d+ ", r.out)
+      end
+      assert.matches("\n  %x+ +critical +firing +[%d.]+s +bad_rollout +image=acme/vision:1.0.0 model=edge%-mini ", r.out)
+      assert.matches("against try/crash_loop.lua\n  %d+ episodes?", r.out)
       assert.is_nil(r.out:find("\27", 1, true))
     end
     assert.equal("", files.command(("pgrep -f '%s/[d]emo' || true"):format(workspace:match("^(.*)/"))))
