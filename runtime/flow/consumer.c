@@ -10,6 +10,7 @@ void consumer_init(Consumer *c, Handler *handler, const char *name)
 	*c = (Consumer){ .handler = handler, .def = handler->ops->definition(handler) };
 	c->name = mem_strdup(name ? name : c->def->name);
 	c->solo = c->def->sql;
+	c->due = INT64_MAX;
 }
 
 static void stmt_clear(PgStmt *s)
@@ -70,9 +71,28 @@ void consumer_add_letter(Consumer *c, int64_t event_id, Str key, Str error, Str 
 	c->refused++;
 }
 
+bool consumer_ends_rebuild(const Consumer *c, int64_t position)
+{
+	return c->live_from != 0 && c->live_from <= position && !c->stopping;
+}
+
+void consumer_mind(Consumer *c)
+{
+	if (c->def->has_clock)
+		c->due = c->handler->ops->next_due(c->handler);
+}
+
+void consumer_touch(Consumer *c)
+{
+	c->touched = true;
+	consumer_mind(c);
+}
+
 void consumer_forget(Consumer *c)
 {
 	c->handler->ops->forget(c->handler);
-	c->stopping = false;
+	c->touched = c->sent = c->rebuilt = c->stopping = false;
+	c->due = INT64_MAX;
+	c->live_from = 0;
 	buf_clear(&c->letters);
 }

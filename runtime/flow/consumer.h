@@ -20,9 +20,16 @@ typedef struct {
 	int64_t poison;       /* the event whose effects the server refused; 0 = none */
 	Err poison_err;
 
-	bool stopping; /* on_error = "stop" has struck: it leaves with the next commit */
+	bool must_stop; /* it cannot go on: it stops at the committed position */
+	bool stopping;  /* on_error = "stop" has struck: it leaves with the next commit */
 	int64_t stop_position;
 	Err stop_err;
+
+	bool touched;      /* its handler was at work since its effects were collected last … */
+	bool sent;         /* … and what was collected is not committed yet */
+	int64_t due;       /* of a rule: as its handler's next_due() said; INT64_MAX: nothing is */
+	int64_t live_from; /* of a rule that is rebuilt: where it stood; 0: it is not */
+	bool rebuilt;      /* the next commit ends that */
 
 	Buf letters;      /* dead letters since the last commit: JSON objects, comma separated */
 	uint64_t events;  /* handled since the session began */
@@ -38,5 +45,12 @@ void consumer_set_statements(Consumer *c, const char *load, const char *upsert, 
 /* An event was refused, or waits behind one of its key: adds a dead letter. */
 void consumer_add_letter(Consumer *c, int64_t event_id, Str key, Str error, Str trace, bool parked);
 
+/* It is a rule that is rebuilt, and where it stood is not behind `position`. */
+bool consumer_ends_rebuild(const Consumer *c, int64_t position);
+
+/* Other timers may be due. */
+void consumer_mind(Consumer *c);
+/* Its handler was at work: it has effects, and other timers perhaps. */
+void consumer_touch(Consumer *c);
 /* What was not committed never happened: letters, stop, states. Failures are remembered. */
 void consumer_forget(Consumer *c);

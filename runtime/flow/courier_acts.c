@@ -10,6 +10,7 @@
 #include <strings.h>
 
 #define STATEMENT_TIMEOUT "15s"
+#define NO_MORE           "MW014" /* outbox_begin(): somebody else has done it, or it was cancelled */
 
 const double courier_database_retry[DATABASE_TRIES] = { 0, 5, 300, 1800, 7200, 18000, 36000, 50400,
 	72000, 86400 };
@@ -22,7 +23,7 @@ static void on_acted(void *owner, PgRows *rows, const Err *err)
 	DeliveryOutcome o = { .verdict = DELIVERY_REFUSED };
 
 	pg_rows_free(rows);
-	if (err == NULL) {
+	if (err == NULL || strcmp(err->sqlstate, NO_MORE) == 0) {
 		s->seat->said[0] = '\0';
 		courier_send_free(s);
 		courier_settled(c);
@@ -99,6 +100,7 @@ static void run_statement(Send *s, Arena *arena, const char *text, const JsonNod
 {
 	static const char *const timeout[] = { STATEMENT_TIMEOUT };
 	const char *done[] = { s->ids, "done", NULL, NULL, "0", "0", "0", "false" };
+	const char *id[] = { s->id };
 	size_t n = args ? json_tree_count(args) : 0, i = 0;
 	const char **params = arena_alloc(arena, (n + 1) * sizeof(*params));
 	PgConn *conn = s->courier->acts;
@@ -106,6 +108,7 @@ static void run_statement(Send *s, Arena *arena, const char *text, const JsonNod
 	for (const JsonNode *arg = n ? args->first : NULL; arg != NULL; arg = arg->next)
 		params[i++] = text_of(arena, arg).s;
 	pg_conn_run(conn, SQL_OUTBOX_TIMEOUT, 1, timeout, NULL, NULL);
+	pg_conn_run(conn, SQL_OUTBOX_BEGIN, 1, id, NULL, NULL);
 	pg_conn_send(conn, &(PgStmt){ NULL, text }, (int)n, params, false, NULL, NULL);
 	pg_conn_run(conn, SQL_OUTBOX_RECORD, 8, done, NULL, NULL);
 	pg_conn_sync(conn, on_acted, s);

@@ -13,7 +13,8 @@
 typedef struct {
 	Str type; /* owned */
 	uint64_t hash;
-	bool *takes; /* by member */
+	bool *takes;   /* by member */
+	uint64_t page; /* the last page that had it */
 } Kind;
 
 typedef struct {
@@ -32,8 +33,10 @@ struct Deliveries {
 	size_t nslots;
 
 	EventSlice page;
+	uint64_t pages;    /* there were */
 	uint32_t *kind_of; /* by event of the page */
 	size_t kind_of_cap;
+	bool *concern; /* by member: it takes some of them */
 
 	Part *parts;
 	size_t nparts, parts_cap;
@@ -85,7 +88,7 @@ static uint32_t add_kind(Deliveries *d, Str type, uint64_t hash)
 	}
 	k = &d->kinds[d->nkinds++];
 	*k = (Kind){ { mem_strndup(type.s, type.len), type.len }, hash,
-		mem_calloc(d->n, sizeof(bool)) };
+		mem_calloc(d->n, sizeof(bool)), 0 };
 	for (size_t m = 0; m < d->n; m++)
 		k->takes[m] = takes(d->members[m]->def, type);
 	place(d, d->nkinds - 1);
@@ -109,6 +112,15 @@ static uint32_t kind_of(Deliveries *d, Str type)
 /* --- Counting
  * --------------------------------------------------------------------------------------- */
 
+static void note_concern(Deliveries *d, Kind *kind)
+{
+	if (kind->page == d->pages)
+		return;
+	kind->page = d->pages;
+	for (size_t m = 0; m < d->n; m++)
+		d->concern[m] = d->concern[m] || kind->takes[m];
+}
+
 void deliveries_page(Deliveries *d, EventSlice page)
 {
 	if (d->nkinds >= KINDS_MOST)
@@ -118,8 +130,17 @@ void deliveries_page(Deliveries *d, EventSlice page)
 		d->kind_of = mem_realloc(d->kind_of, d->kind_of_cap * sizeof(*d->kind_of));
 	}
 	d->page = page;
-	for (size_t i = 0; i < page.count; i++)
+	d->pages++;
+	memset(d->concern, 0, d->n * sizeof(*d->concern));
+	for (size_t i = 0; i < page.count; i++) {
 		d->kind_of[i] = kind_of(d, page.events[i].type);
+		note_concern(d, &d->kinds[d->kind_of[i]]);
+	}
+}
+
+bool deliveries_concern(const Deliveries *d, size_t member)
+{
+	return d->concern[member];
 }
 
 static Part *part_for(Deliveries *d, size_t member, int64_t id)
@@ -228,6 +249,7 @@ Deliveries *deliveries_new(Consumer *const *members, size_t n)
 	d->kinds = mem_calloc(d->kinds_cap, sizeof(*d->kinds));
 	d->slots = mem_calloc(d->nslots, sizeof(*d->slots));
 	d->latest = mem_calloc(n, sizeof(*d->latest));
+	d->concern = mem_calloc(n, sizeof(*d->concern));
 	return d;
 }
 
@@ -241,5 +263,6 @@ void deliveries_free(Deliveries *d)
 	free(d->kind_of);
 	free(d->parts);
 	free(d->latest);
+	free(d->concern);
 	free(d);
 }

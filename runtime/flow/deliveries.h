@@ -13,6 +13,9 @@ void deliveries_free(Deliveries *d);
 /* A page is at hand. It has to stay until the next one, or deliveries_clear(). */
 void deliveries_page(Deliveries *d, EventSlice page);
 
+/* Whether the member takes any event of the page at hand (of a reducer: by its type). */
+bool deliveries_concern(const Deliveries *d, size_t member);
+
 /* A member was given the events [from, to) of the page: those of them that it takes count. */
 void deliveries_add(Deliveries *d, size_t member, size_t from, size_t to);
 

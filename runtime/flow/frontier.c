@@ -1,5 +1,7 @@
 #include "flow/frontier.h"
 
+#include "base/clock.h"
+
 #include <stdlib.h>
 
 #define POLL_FIRST_MS 1 /* while writers are waited for: doubled up to … */
@@ -16,8 +18,11 @@ struct Frontier {
 	FrontierHandler fn;
 	void *owner;
 
-	bool observing; /* answers of one observation are awaited */
-	bool again;     /* somebody asked meanwhile */
+	bool observing;        /* answers of one observation are awaited */
+	bool again;            /* somebody asked meanwhile */
+	uint64_t begun, ended; /* observations */
+	int64_t now;           /* the server's clock … */
+	uint64_t now_ns;       /* … when ours was this */
 	int64_t head, settled;
 	int64_t target; /* H of the round under way; it is settled when `waited` has ended */
 	Writers waited;
@@ -115,6 +120,8 @@ static void on_head(void *owner, PgRows *rows, const Err *err)
 	if (err != NULL)
 		return; /* the connection's owner hears of it */
 	f->head = pg_rows_i64(rows, 0, 0);
+	f->now = pg_rows_i64(rows, 0, 1);
+	f->now_ns = clock_monotonic_ns();
 	pg_rows_free(rows);
 	if (f->floor_proved) { /* all who might have used an older floor had drawn their numbers by
 				  now */
@@ -163,13 +170,15 @@ static void on_observed(void *owner, PgRows *rows, const Err *err)
 {
 	Frontier *f = owner;
 	/* Who asked while this observation was under way gets the answer of the next one. */
-	bool at_rest = f->quiet && f->head <= f->settled && !f->again;
+	bool again = f->again || f->floor_proved, at_rest;
 
 	(void)rows;
 	if (err != NULL)
 		return;
+	at_rest = f->quiet && f->head <= f->settled && !again;
 	f->observing = false;
-	if (f->again) {
+	f->ended = f->begun;
+	if (again) {
 		observe(f);
 	} else if (f->waiting || !f->quiet) {
 		uv_timer_start(f->timer, on_timer, f->poll_ms, 0);
@@ -187,6 +196,7 @@ static void observe(Frontier *f)
 	uv_timer_stop(f->timer);
 	f->observing = true;
 	f->again = false;
+	f->begun++;
 	pg_conn_run(f->conn, SQL_FRONTIER_HEAD, 0, NULL, on_head, f);
 	pg_conn_sync(f->conn, NULL, NULL);
 	pg_conn_run(f->conn, SQL_FRONTIER_WRITERS, 0, NULL, on_writers, f);
@@ -220,14 +230,20 @@ static void on_raised(void *owner, PgRows *rows, const Err *err)
 	pg_rows_free(rows);
 }
 
-void frontier_prune(Frontier *f)
+bool frontier_prune(Frontier *f)
 {
 	if (f->raising || f->raised != 0)
-		return;
+		return false;
 	f->raising = true;
 	pg_conn_run(f->conn, SQL_RAISE_FLOOR, 0, NULL, on_raised, f);
 	pg_conn_sync(f->conn, NULL, NULL);
 	frontier_look(f);
+	return true;
+}
+
+int64_t frontier_floor(const Frontier *f)
+{
+	return f->floor;
 }
 
 int64_t frontier_oldest_after(const Frontier *f, int64_t after)
@@ -265,6 +281,21 @@ void frontier_free(Frontier *f)
 	uv_close((uv_handle_t *)f->timer, free_handle);
 	free(f->waited.names);
 	free(f);
+}
+
+uint64_t frontier_turn(const Frontier *f)
+{
+	return f->begun + 1;
+}
+
+bool frontier_saw(const Frontier *f, uint64_t turn)
+{
+	return f->ended >= turn;
+}
+
+int64_t frontier_now(const Frontier *f)
+{
+	return f->now == 0 ? 0 : f->now + (int64_t)((clock_monotonic_ns() - f->now_ns) / 1000);
 }
 
 int64_t frontier_head(const Frontier *f)

@@ -24,12 +24,20 @@ void frontier_free(Frontier *f); /* before its connection is closed, or after */
 /* Something may have happened: observe, now or right after the observation under way. */
 void frontier_look(Frontier *f);
 
+/* Observations are numbered: what is committed before frontier_turn() was asked, the observation of
+ * that number (nobody has begun it yet) finds; frontier_saw() tells whether it is through. */
+uint64_t frontier_turn(const Frontier *f);
+bool frontier_saw(const Frontier *f, uint64_t turn);
+
+int64_t frontier_now(const Frontier *f);     /* the server's clock, about; 0: not known yet */
 int64_t frontier_head(const Frontier *f);    /* the last drawn number that was seen */
 int64_t frontier_settled(const Frontier *f); /* 0 before the first observation */
 
 /* Pruning: no row with a number above `after` is older than this (microseconds since 1970;
  * INT64_MIN: nothing is known). Rises as frontier_prune() succeeds. */
 int64_t frontier_oldest_after(const Frontier *f, int64_t after);
+int64_t frontier_floor(const Frontier *f); /* that bound, for numbers high enough; 0: none yet */
 
-/* Raises the log's floor to now, and learns the bound once every writer of before has ended. */
-void frontier_prune(Frontier *f);
+/* Raises the log's floor to now, and learns the bound once every writer of before has ended. False
+ * where the floor that was raised before is still to be proved. */
+bool frontier_prune(Frontier *f);

@@ -15,10 +15,13 @@ static void step(Group *g);
 
 static const unsigned allowed[] = {
 	[CONNECTING] = 1u << READY | 1u << BROKEN,
-	[READY] = 1u << LETTERS | 1u << LOADING | 1u << RUNNING | 1u << WAITING | 1u << STILL |
-		  1u << BROKEN | 1u << RESETTING,
+	[READY] = 1u << RESTORING | 1u << LETTERS | 1u << LOADING | 1u << TICKING | 1u << ASKING |
+		  1u << RUNNING | 1u << WAITING | 1u << STILL | 1u << BROKEN | 1u << RESETTING,
+	[RESTORING] = 1u << READY | 1u << BROKEN | 1u << RESETTING,
 	[LETTERS] = 1u << READY | 1u << LOADING | 1u << RUNNING | 1u << BROKEN | 1u << RESETTING,
 	[LOADING] = 1u << RUNNING | 1u << BROKEN | 1u << RESETTING,
+	[TICKING] = 1u << READY | 1u << BROKEN | 1u << RESETTING,
+	[ASKING] = 1u << READY | 1u << BROKEN | 1u << RESETTING,
 	[RUNNING] = 1u << READY | 1u << QUERYING | 1u << WAITING | 1u << RESETTING | 1u << BROKEN,
 	[QUERYING] = 1u << RUNNING | 1u << RESETTING | 1u << BROKEN,
 	[WAITING] = 1u << READY | 1u << RUNNING | 1u << RESETTING | 1u << BROKEN,
@@ -60,6 +63,19 @@ static void broken(Group *g, GroupEvent ev, const Err *err)
 	g->fn(g, g->owner, ev, err);
 }
 
+/* A member that did nothing since then has nothing to forget. */
+static void reset_member(Group *g, Consumer *c)
+{
+	if (c->touched || c->sent || c->stopping || c->must_stop)
+		consumer_forget(c);
+	buf_clear(&c->letters);
+	if (!c->must_stop)
+		return;
+	c->must_stop = false;
+	c->stopping = g->ticked = true;
+	c->stop_position = g->claim.position;
+}
+
 /* Back to the committed position: pages, states and letters since then never happened. What is
  * under way is waited for: the outcome of a commit decides where we stand. */
 void group_reset(Group *g)
@@ -71,18 +87,30 @@ void group_reset(Group *g)
 		return;
 	}
 	sink_abandon(g->sink);
+	g->ticked = false;
 	for (size_t i = 0; i < g->n; i++)
-		consumer_forget(g->members[i]);
+		reset_member(g, g->members[i]);
 	feed_restart(g->feed, g->claim.position);
 	deliveries_clear(g->given);
 	event_page_clear(&g->letters);
 	g->retried = -1;
 	g->retrying = false;
 	g->page = (EventSlice){ 0 };
-	g->handled = g->claim.position;
+	g->handled = g->sending = g->claim.position;
 	g->uncommitted = 0;
+	g->commits_done = g->commits_sent;
+	g->stepped = false;
+	g->bound_at = -1;
+	g->round_to = INT64_MIN;
 	group_to(g, READY);
 	group_run_on(g, true);
+}
+
+void group_stop(Group *g, Consumer *c, const Err *err)
+{
+	c->must_stop = true;
+	c->stop_err = *err;
+	group_reset(g);
 }
 
 void group_dissolve(Group *g, const Err *err)
@@ -96,7 +124,8 @@ void group_dissolve(Group *g, const Err *err)
 /* --- The heart
  * ------------------------------------------------------------------------------------ */
 
-static int64_t horizon(const Group *g)
+/* Where it stops, or how far the log can be read. */
+static int64_t end(const Group *g)
 {
 	int64_t settled = frontier_settled(g->frontier);
 
@@ -105,9 +134,21 @@ static int64_t horizon(const Group *g)
 	return g->pausing && g->pause_at < 0 ? g->handled : settled;
 }
 
+static int64_t horizon(const Group *g)
+{
+	int64_t upto = end(g), rebuild = group_rebuild_end(g);
+
+	return upto < rebuild ? upto : rebuild;
+}
+
 static void ask_ahead(Group *g)
 {
 	feed_ask(g->feed, horizon(g), frontier_oldest_after(g->frontier, feed_reached(g->feed)));
+}
+
+bool group_is_dirty(const Group *g)
+{
+	return g->handled > g->sending || g->ticked || g->retried >= 0;
 }
 
 /* The transaction at hand is large enough. */
@@ -124,11 +165,18 @@ static bool is_full(const Group *g)
 /* Live, every page is committed at once; with a backlog, many pages together. */
 static bool should_commit(const Group *g)
 {
-	bool dirty = g->handled > g->claim.position || g->retried >= 0;
-
-	if (!dirty || sink_busy(g->sink))
+	if (sink_busy(g->sink))
 		return false;
-	return !g->full || g->pausing || g->retried >= 0 || is_full(g);
+	if (group_ends_rebuild(g))
+		return true;
+	if (!group_is_dirty(g))
+		return false;
+	return !g->full || g->pausing || g->retried >= 0 || g->stepped || is_full(g);
+}
+
+bool group_must_wait(const Group *g)
+{
+	return group_is_dirty(g) && sink_busy(g->sink) && is_full(g);
 }
 
 static void at_rest(Group *g)
@@ -138,7 +186,7 @@ static void at_rest(Group *g)
 		return;
 	if (g->dissolving) {
 		broken(g, GROUP_BROKEN, g->why.kind != ERR_NONE ? &g->why : NULL);
-	} else if (g->pausing && g->claim.position >= horizon(g)) {
+	} else if (g->pausing && g->claim.position >= end(g)) {
 		group_to(g, STILL);
 		g->fn(g, g->owner, GROUP_PAUSED, NULL);
 	} else if (g->claim.position >= frontier_settled(g->frontier)) {
@@ -150,8 +198,7 @@ static bool take_page(Group *g)
 {
 	FeedPage *next;
 
-	if (g->uncommitted > 0 && sink_busy(g->sink) &&
-		is_full(g)) /* the commit under way comes first */
+	if (group_must_wait(g))
 		return false;
 	if (g->pausing && g->pause_at < 0) /* what has come is read again by whoever goes on */
 		feed_restart(g->feed, g->handled);
@@ -171,8 +218,13 @@ static void step_ready(Group *g)
 		at_rest(g);
 		return;
 	}
-	if (should_commit(g))
+	if (group_begin_restore(g) || group_begin_clock(g))
+		return;
+	if (should_commit(g)) {
+		if (group_begin_bound(g))
+			return;
 		group_commit(g);
+	}
 	if (!g->pausing && !sink_busy(g->sink) && group_begin_retry(g))
 		return;
 	if (take_page(g))
@@ -223,9 +275,8 @@ static void on_conn(PgConn *conn, void *owner, PgEvent ev, int pid, const Err *e
 	}
 }
 
-Group *group_open(uv_loop_t *loop, const PgTarget *target, const Frontier *frontier,
-	GroupClaim claim, Consumer *const *members, size_t n, GroupProgress *progress,
-	GroupHandler fn, void *owner)
+Group *group_open(uv_loop_t *loop, const PgTarget *target, Frontier *frontier, GroupClaim claim,
+	Consumer *const *members, size_t n, GroupProgress *progress, GroupHandler fn, void *owner)
 {
 	Group *g = mem_calloc(1, sizeof(*g));
 	const Definition **defs = mem_calloc(n, sizeof(*defs));
@@ -239,8 +290,12 @@ Group *group_open(uv_loop_t *loop, const PgTarget *target, const Frontier *front
 		.fn = fn,
 		.owner = owner,
 		.state = CONNECTING,
+		.bound_at = -1,
+		.clock = INT64_MIN,
+		.ceiling = INT64_MAX,
+		.round_to = INT64_MIN,
 		.retried = -1 };
-	g->handled = claim.position;
+	g->handled = g->sending = claim.position;
 	g->load = mem_calloc(n, sizeof(*g->load));
 	g->due = mem_calloc(n, sizeof(*g->due));
 	g->idle = mem_calloc(1, sizeof(*g->idle));
@@ -309,6 +364,7 @@ GroupClaim group_claim(const Group *g)
 bool group_is_idle(const Group *g)
 {
 	return g->state == READY && !sink_busy(g->sink) && !feed_busy(g->feed) && !g->pausing &&
+	       !group_wants(g) && !group_is_dirty(g) && !group_clock_pending(g) &&
 	       g->claim.position >= frontier_settled(g->frontier);
 }
 

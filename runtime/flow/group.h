@@ -29,9 +29,8 @@ typedef struct {
 	_Atomic(const char *) script; /* NULL: none */
 } GroupProgress;
 
-Group *group_open(uv_loop_t *loop, const PgTarget *target, const Frontier *frontier,
-	GroupClaim claim, Consumer *const *members, size_t n, GroupProgress *progress,
-	GroupHandler fn, void *owner);
+Group *group_open(uv_loop_t *loop, const PgTarget *target, Frontier *frontier, GroupClaim claim,
+	Consumer *const *members, size_t n, GroupProgress *progress, GroupHandler fn, void *owner);
 void group_close(Group *g);
 
 void group_wake(Group *g); /* the frontier may have risen */
@@ -42,4 +41,25 @@ void group_retry(Group *g, size_t member);
 
 GroupClaim group_claim(const Group *g); /* position: committed */
 bool group_is_idle(const Group *g);
+
+/* --- The clocks of its rules; instants are microseconds of the log's clock. --- */
+
+/* The earliest instant after `after` at which a timer is due; INT64_MAX: none. */
+int64_t group_next_due(const Group *g, int64_t after);
+/* How far the log's floor should be, above `floor`, for its clocks; INT64_MAX: it may stay. */
+int64_t group_wants_floor(const Group *g, int64_t floor);
+/* Its position is below what the frontier's floor is known of: its clocks stand still. */
+bool group_is_behind(const Group *g);
+/* All that its rules, but those over alerts, raise before this is in the log. INT64_MAX: it has no
+ * such rules. */
+int64_t group_clock(Group *g);
+/* The next timer of its rules over alerts. They go no further than the ceiling, which stands for
+ * the rules of the other groups. */
+int64_t group_late_due(const Group *g);
+bool group_has_late(const Group *g);
+void group_set_ceiling(Group *g, int64_t us);
+bool group_listens(const Group *g); /* it waits for an observation: wake it then */
+/* What its rules raised has been read again, and what came of it is committed. */
+bool group_has_heard(Group *g);
+
 int group_backend(const Group *g); /* pid of the session that commits, 0 while there is none */

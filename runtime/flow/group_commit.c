@@ -26,6 +26,11 @@ void group_commit(Group *g)
 	for (size_t i = 0; i < g->n; i++)
 		g->sent_leave = g->sent_leave || g->members[i]->stopping;
 	g->uncommitted = 0;
+	g->sent_ticks = g->ticked;
+	g->ticked = g->stepped = false;
+	g->commits_sent++;
+	group_mark_rebuilt(g);
+	sink_apart(g->sink, g->apart);
 	sink_commit(g->sink, g->claim, g->handled, g->given, letters_done(g, &done), g->retried);
 	if (g->retried >= 0) {
 		event_page_clear(&g->letters);
@@ -41,6 +46,11 @@ static void refused_by_server(Group *g, const Err *err, int culprit)
 {
 	Consumer *c;
 
+	if (g->n > 1 && culprit < 0 && !g->apart) { /* what the rules raised may be it */
+		g->apart = true;
+		group_reset(g);
+		return;
+	}
 	if (g->n > 1) {
 		for (size_t i = 0; i < g->n; i++)
 			if (culprit < 0 || culprit == (int)i)
@@ -49,6 +59,10 @@ static void refused_by_server(Group *g, const Err *err, int culprit)
 		return;
 	}
 	c = g->members[0];
+	if (g->sent_events == 0 && g->sent_ticks) { /* a timer's doing */
+		group_stop(g, c, err);
+		return;
+	}
 	if (g->sent_events == 0) { /* no event's doing */
 		group_dissolve(g, err);
 		return;
@@ -65,10 +79,14 @@ static void commit_went_well(Group *g)
 {
 	FAULT("group.after_commit");
 	g->claim.position = g->sending;
+	g->apart = false;
+	group_listen(g, sink_raised(g->sink), sink_raised_late(g->sink));
 	for (size_t i = 0; i < g->n; i++) {
 		Consumer *c = g->members[i];
 
-		c->handler->ops->settled(c->handler);
+		if (c->sent)
+			c->handler->ops->settled(c->handler);
+		c->sent = false;
 		if (c->commit_most != 0)
 			c->commit_most = c->commit_most < GROUP_BATCH_MOST ? c->commit_most * 2 : 0;
 		if (c->commit_most == 0 && !c->def->sql)

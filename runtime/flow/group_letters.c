@@ -18,6 +18,7 @@ static void on_letters(void *owner, PgRows *rows, const Err *err)
 	}
 	c = g->members[g->retried];
 	if (!event_page_fill(&g->letters, rows, &bad) || g->letters.count == 0) {
+		consumer_mind(c);
 		g->due[g->retried] = g->retrying = false;
 		g->retried = -1;
 		group_to(g, READY);

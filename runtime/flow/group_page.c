@@ -126,6 +126,8 @@ static bool must_commit_now(const Group *g)
 
 static void end_page(Group *g)
 {
+	if (g->retried < 0 && g->page.count > 0)
+		g->newest = g->page.events[g->page.count - 1].timestamp_us;
 	if (g->retried < 0)
 		g->handled = g->page_end;
 	g->page = (EventSlice){ 0 };
@@ -158,8 +160,22 @@ static RunResult run_member(Group *g, Consumer *c, Err *err)
 	result = c->handler->ops->run(
 		c->handler, g->page, &at, bound(g, c), id <= c->careful_upto, err);
 	atomic_store(&g->progress->script, NULL);
+	consumer_touch(c);
 	passed(g, at);
 	return result;
+}
+
+/* A member that takes no event of the page has nothing to do with it. */
+static bool concerned(const Group *g, size_t member)
+{
+	return g->retried >= 0 || deliveries_concern(g->given, member);
+}
+
+static void pass_over(Group *g)
+{
+	if (g->member == 0)
+		g->uncommitted += g->page.count - g->at;
+	g->last = g->page.events[g->page.count - 1].id;
 }
 
 void group_run_slice(Group *g)
@@ -169,6 +185,11 @@ void group_run_slice(Group *g)
 	Err err;
 
 	if (c->stopping || g->at >= g->page.count) {
+		next_member(g);
+		return;
+	}
+	if (!concerned(g, g->member)) {
+		pass_over(g);
 		next_member(g);
 		return;
 	}
@@ -192,6 +213,16 @@ void group_run_slice(Group *g)
 	}
 }
 
+bool group_take_states(struct Load *load, const PgRows *rows, Err *err)
+{
+	Handler *h = load->consumer->handler;
+
+	for (int i = 0; i < pg_rows_count(rows); i++)
+		if (!h->ops->load(h, (size_t)pg_rows_i64(rows, i, 0), pg_rows_str(rows, i, 1), err))
+			return false;
+	return true;
+}
+
 static void on_load(void *owner, PgRows *rows, const Err *err)
 {
 	struct Load *load = owner;
@@ -204,13 +235,11 @@ static void on_load(void *owner, PgRows *rows, const Err *err)
 			group_dissolve(g, err);
 		return;
 	}
-	for (int i = 0; g->state == LOADING && i < pg_rows_count(rows); i++)
-		if (!load->consumer->handler->ops->load(load->consumer->handler,
-			    (size_t)pg_rows_i64(rows, i, 0), pg_rows_str(rows, i, 1), &bad)) {
-			load->consumer->stopping = true;
-			load->consumer->stop_position = g->handled;
-			load->consumer->stop_err = bad;
-		}
+	if (g->state == LOADING && !group_take_states(load, rows, &bad)) {
+		load->consumer->stopping = true;
+		load->consumer->stop_position = g->handled;
+		load->consumer->stop_err = bad;
+	}
 	pg_rows_free(rows);
 	if (g->loads > 0)
 		return;
@@ -237,6 +266,8 @@ void group_begin_page(Group *g, EventSlice page)
 		Consumer *c = g->members[i];
 		Str missing = { NULL, 0 };
 
+		if (!concerned(g, i))
+			continue;
 		atomic_store(&g->progress->script, c->name);
 		c->handler->ops->need(c->handler, page, 0, page.count, &missing);
 		atomic_store(&g->progress->script, NULL);

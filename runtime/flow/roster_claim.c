@@ -53,11 +53,13 @@ static void on_claim(void *owner, PgRows *rows, const Err *err)
 
 static void add_claim(Buf *out, const RosterEntry *e)
 {
+	static const char *const kinds[] = {
+		[KIND_PROJECTION] = "projection", [KIND_RULE] = "rule", [KIND_REDUCER] = "reducer"
+	};
 	const Definition *def = e->consumer.def;
 
 	buf_addf(out, "{\"consumer\":\"%s\",\"kind\":\"%s\",\"version\":%d,\"digest\":\"%s\"",
-		e->consumer.name, def->kind == KIND_REDUCER ? "reducer" : "projection",
-		def->version, def->digest);
+		e->consumer.name, kinds[def->kind], def->version, def->digest);
 	buf_addf(out, ",\"solo\":%s,\"retry\":%s", e->consumer.solo ? "true" : "false",
 		e->try_again ? "true" : "false");
 	if (e->build > 0)
@@ -139,11 +141,13 @@ static bool is_planned(const RosterEntry *e)
 	return e->consumer.def->kind == KIND_PROJECTION && !e->consumer.def->sql;
 }
 
-static void ensured(RosterEntry *e, const PgRows *rows)
+static void ensured(Roster *r, RosterEntry *e, const PgRows *rows)
 {
 	Handler *h = e->consumer.handler;
 	int64_t build = pg_rows_null(rows, 0, 7) ? 0 : pg_rows_i64(rows, 0, 7);
 
+	if (e->consumer.def->kind == KIND_RULE && !pg_rows_null(rows, 0, 6)) /* what it did */
+		r->report(r->owner, e->consumer.name, false, pg_rows_text(rows, 0, 6));
 	e->ensured = true;
 	if (!pg_rows_null(rows, 0, 1))
 		consumer_set_statements(&e->consumer, pg_rows_text(rows, 0, 1),
@@ -175,7 +179,7 @@ static void on_ensured(void *owner, PgRows *rows, const Err *err)
 	} else if (err != NULL) {
 		refused(r, e, err);
 	} else {
-		ensured(e, rows);
+		ensured(r, e, rows);
 	}
 	pg_rows_free(rows);
 	one_less(r);
@@ -192,6 +196,9 @@ static void send_ensure(Roster *r, RosterEntry *e)
 	if (def->kind == KIND_REDUCER)
 		pg_conn_run(r->conn, SQL_REDUCER_ENSURE, 3,
 			(const char *[]){ def->name, version, def->digest }, on_ensured, w);
+	else if (def->kind == KIND_RULE)
+		pg_conn_run(r->conn, SQL_RULE_ENSURE, 2,
+			(const char *[]){ def->spec.s, def->digest }, on_ensured, w);
 	else if (e->next)
 		pg_conn_run(r->conn, SQL_VERSION_ENSURE, 2,
 			(const char *[]){ def->name, def->digest }, on_ensured, w);

@@ -35,6 +35,7 @@ void session_lose(Session *s, const Err *err)
 	uv_timer_stop(s->poll);
 	uv_timer_stop(s->beat);
 	uv_timer_stop(s->tries);
+	uv_timer_stop(s->clock);
 	uv_timer_start(s->later, on_lost, 0, 0);
 }
 
@@ -206,6 +207,7 @@ Session *session_open(uv_loop_t *loop, const PgTarget *target, const SessionOpti
 	s->beat = timer_new(s);
 	s->tries = timer_new(s);
 	s->later = timer_new(s);
+	s->clock = timer_new(s);
 	s->promoter = promoter_new(loop, target, report, session_on_promoter, s);
 	s->control = pg_conn_open(loop, target, on_conn, s);
 	s->bell_conn = pg_conn_open(loop, target, on_conn, s);
@@ -233,6 +235,7 @@ void session_close(Session *s)
 	pg_conn_close(s->upkeep_conn);
 	pg_conn_close(s->bell_conn);
 	pg_conn_close(s->control);
+	timer_close(s->clock);
 	timer_close(s->later);
 	timer_close(s->tries);
 	timer_close(s->beat);

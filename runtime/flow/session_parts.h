@@ -6,7 +6,8 @@
 #include "flow/upkeep.h"
 
 /* What the files of a session share: session.c (its life and its connections), session_teams.c
- * (which groups are at work), session_sleep.c (when to look at the log). */
+ * (which groups are at work), session_sleep.c (when to look at the log), session_clocks.c (timers
+ * of rules). */
 
 typedef enum { OPENING, CHECKING, CLAIMING, RUNNING, PAUSING, QUIET, LOST } SessionState;
 typedef enum { AWAKE, RELEASING, LISTENING, ASLEEP } SessionSleep;
@@ -44,8 +45,8 @@ struct Session {
 	const char *stamp;
 	Team *teams;
 	size_t nteams;
-	uv_timer_t *poll, *beat, *tries,
-		*later; /* slow poll or linger; heartbeat; others; deferred work */
+	uv_timer_t *poll, *beat, *tries, *later, *clock; /* slow poll or linger; heartbeat; others;
+							    deferred work; timers of rules */
 
 	bool quiesce;  /* somebody waits for SESSION_QUIET … */
 	bool for_good; /* … and will not go on */
@@ -53,9 +54,11 @@ struct Session {
 	bool observed; /* the frontier is known: as the last observation found it */
 	bool at_rest;
 	int64_t settled;
-	int64_t start_head; /* what "caught up" means */
+	int64_t start_head; /* what "caught up" means … */
+	int64_t floor,
+		start_floor; /* the frontier's; … and for clocks of rules: the first of them */
 	bool told;
-	uint64_t moved_ns, pruned_ns, gathered_ns, sleeps;
+	uint64_t moved_ns, pruned_ns, raised_ns, gathered_ns, sleeps;
 	Err lost;
 };
 
@@ -68,6 +71,9 @@ void session_on_claimed(void *owner, const Err *err);
 void session_tell_caught_up(Session *s);
 void session_on_promoter(void *owner, PromoterEvent ev);
 void session_tell_stale(Session *s);
+
+void session_mind_clocks(Session *s);
+bool session_clocks_caught_up(const Session *s);
 
 void session_wake(Session *s);
 void session_consider_sleep(Session *s, bool at_rest);

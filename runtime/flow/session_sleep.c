@@ -89,6 +89,17 @@ static bool ahead_of_log(const Session *s, Err *err)
 	return false;
 }
 
+/* Those for which the observation brings something new. */
+static void wake_teams(Session *s)
+{
+	bool all = frontier_settled(s->frontier) > s->settled ||
+		   frontier_floor(s->frontier) != s->floor;
+
+	for (size_t i = 0; i < s->nteams; i++)
+		if (all || group_listens(s->teams[i].group))
+			group_wake(s->teams[i].group);
+}
+
 void session_on_frontier(void *owner, bool at_rest)
 {
 	Session *s = owner;
@@ -105,12 +116,14 @@ void session_on_frontier(void *owner, bool at_rest)
 		s->observed = true;
 		s->start_head = frontier_head(s->frontier);
 	}
-	if (frontier_settled(s->frontier) > s->settled)
-		for (size_t i = 0; i < s->nteams; i++)
-			group_wake(s->teams[i].group);
+	wake_teams(s);
 	s->settled = frontier_settled(s->frontier);
+	s->floor = frontier_floor(s->frontier);
+	if (s->start_floor == 0)
+		s->start_floor = s->floor;
 	s->at_rest = at_rest;
 	session_tell_caught_up(s);
+	session_mind_clocks(s);
 	if (s->pruned_ns == 0 || now - s->pruned_ns > PRUNE_NS) {
 		s->pruned_ns = now;
 		frontier_prune(s->frontier);

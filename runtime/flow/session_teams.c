@@ -194,6 +194,8 @@ void session_tell_caught_up(Session *s)
 	for (size_t i = 0; i < s->nteams; i++)
 		if (group_claim(s->teams[i].group).position < s->start_head)
 			return;
+	if (!session_clocks_caught_up(s))
+		return;
 	s->told = true;
 	s->fn(s->owner, SESSION_CAUGHT_UP, NULL);
 }
@@ -220,9 +222,11 @@ static void on_group(Group *g, void *owner, GroupEvent ev, const Err *err)
 		s->moved_ns = clock_monotonic_ns();
 		frontier_look(s->frontier);
 		gather(s);
+		session_mind_clocks(s);
 		break;
 	case GROUP_IDLE:
 		session_tell_caught_up(s);
+		session_mind_clocks(s);
 		gather(s);
 		if (s->sleep == AWAKE)
 			session_consider_sleep(s, s->at_rest);

@@ -1,5 +1,7 @@
 #include "flow/sink.h"
 
+#include "base/fault.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -16,7 +18,12 @@ struct Sink {
 	void *owner;
 	Part *parts;
 	bool committing;
-	bool open; /* a query has begun the transaction */
+	bool open;           /* a query has begun the transaction */
+	bool apart;          /* raise() for each member */
+	Buf raised;          /* what the members raised: JSON objects, comma separated */
+	int64_t news;        /* how much of that was news, in the commit under way … */
+	bool late, had_late; /* rules over alerts raised something */
+	bool had_news;       /* … and in the one before */
 	int culprit;
 	Err collect_err; /* kind ERR_NONE: every member's effects were collected */
 	SinkAnswer answer;
@@ -56,6 +63,8 @@ static void on_committed(void *owner, PgRows *rows, const Err *err)
 	(void)rows;
 	s->committing = false;
 	s->open = false;
+	s->had_news = err == NULL && s->news > 0;
+	s->had_late = err == NULL && s->late;
 	if (err != NULL && err->kind != ERR_CONN)
 		rollback(s);
 	else if (err == NULL && s->collect_err.kind != ERR_NONE)
@@ -101,6 +110,81 @@ static void send_snapshots(Sink *s, int member, Str snapshots)
 	pg_conn_run(s->conn, SQL_SNAPSHOTS_ADD, 4, params, on_part, &s->parts[member]);
 }
 
+/* --- Rules
+ * ------------------------------------------------------------------------------------------ */
+
+static void on_news(void *owner, PgRows *rows, const Err *err)
+{
+	Part *part = owner;
+
+	if (err == NULL)
+		part->sink->news += pg_rows_i64(rows, 0, 0);
+	on_part(owner, rows, err);
+}
+
+static void on_all_news(void *owner, PgRows *rows, const Err *err)
+{
+	Sink *s = owner;
+
+	if (err == NULL)
+		s->news += pg_rows_i64(rows, 0, 0);
+	on_whole(owner, rows, err);
+}
+
+/* `member` is -1: everybody's. */
+static void send_raised(Sink *s, int member)
+{
+	Buf array = { 0 };
+	const char *params[1];
+
+	if (s->raised.len == 0)
+		return;
+	buf_addf(&array, "[%s]", s->raised.s);
+	params[0] = array.s;
+	pg_conn_run(s->conn, SQL_RAISE, 1, params, member < 0 ? on_all_news : on_news,
+		member < 0 ? (void *)s : &s->parts[member]);
+	buf_free(&array);
+	buf_clear(&s->raised);
+	FAULT("sink.after_raise");
+}
+
+static void send_timers(Sink *s, int member, Str timers)
+{
+	const char *params[] = { s->members[member]->name, timers.s };
+
+	if (timers.len > 0)
+		pg_conn_run(s->conn, SQL_TIMERS_SET, 2, params, on_part, &s->parts[member]);
+}
+
+/* The elements of the array join those of the members before. */
+static void add_raised(Sink *s, int member, Str raised)
+{
+	if (raised.len <= 2)
+		return;
+	if (s->raised.len > 0)
+		buf_addc(&s->raised, ',');
+	buf_add(&s->raised, raised.s + 1, raised.len - 2);
+	if (s->apart)
+		send_raised(s, member);
+}
+
+/* Those that have come to where they stood before they were rebuilt. */
+static void send_rebuilt(Sink *s)
+{
+	for (size_t i = 0; i < s->n; i++) {
+		Consumer *c = s->members[i];
+		const char *params[] = { c->name };
+
+		if (!c->rebuilt)
+			continue;
+		FAULT("sink.before_rebuilt");
+		pg_conn_run(s->conn, SQL_RULE_FINISH, 1, params, on_part, &s->parts[i]);
+		c->live_from = 0;
+		c->rebuilt = false;
+		c->sent = true;
+	}
+}
+
 static void send_effects(Sink *s, int member, const Effects *fx)
 {
 	Consumer *c = s->members[member];
@@ -115,6 +199,9 @@ static void send_effects(Sink *s, int member, const Effects *fx)
 		send_script_sql(s, member, &fx->sql[i]);
 	if (fx->snapshots.len > 0)
 		send_snapshots(s, member, fx->snapshots);
+	send_timers(s, member, fx->timers);
+	add_raised(s, member, fx->raised);
+	s->late = s->late || (fx->nraised > 0 && c->def->after_alerts);
 	for (size_t i = 0; i < fx->ndead; i++)
 		consumer_add_letter(c, fx->dead[i].event_id, fx->dead[i].key, fx->dead[i].error,
 			fx->dead[i].trace, fx->dead[i].parked);
@@ -155,6 +242,21 @@ static void begin(Sink *s)
 	whole(s, SQL_BEGIN, 0, NULL);
 }
 
+static bool send_collected(Sink *s, int member)
+{
+	Consumer *c = s->members[member];
+	Effects fx = { 0 };
+
+	c->touched = false;
+	c->sent = true;
+	if (!c->handler->ops->collect(c->handler, &fx, &s->collect_err)) {
+		s->culprit = member;
+		return false;
+	}
+	send_effects(s, member, &fx);
+	return true;
+}
+
 void sink_commit(
 	Sink *s, GroupClaim claim, int64_t to, Deliveries *given, const char *done, int retried)
 {
@@ -162,17 +264,16 @@ void sink_commit(
 		begin(s);
 	err_clear(&s->collect_err);
 	s->committing = true;
+	s->news = 0;
+	s->late = false;
+	buf_clear(&s->raised);
 	advance(s, &claim, claim.position, to);
 	deliveries_send(given, s->conn, on_whole, s);
 	for (size_t i = 0; i < s->n; i++) {
 		Consumer *c = s->members[i];
-		Effects fx = { 0 };
 
-		if (!c->handler->ops->collect(c->handler, &fx, &s->collect_err)) {
-			s->culprit = (int)i;
+		if (c->touched && !send_collected(s, (int)i))
 			break;
-		}
-		send_effects(s, (int)i, &fx);
 		send_letters(s, (int)i);
 		if (done != NULL &&
 			retried == (int)i) { /* those without a new letter are through */
@@ -184,6 +285,8 @@ void sink_commit(
 		if (c->stopping)
 			send_leave(s, (int)i, claim.group_id);
 	}
+	send_raised(s, -1);
+	send_rebuilt(s);
 	whole(s, SQL_RING, 0, NULL);
 	whole(s, s->collect_err.kind == ERR_NONE ? SQL_COMMIT : SQL_ROLLBACK, 0, NULL);
 	pg_conn_sync(s->conn, on_committed, s);
@@ -243,6 +346,21 @@ bool sink_busy(const Sink *s)
 	return s->committing;
 }
 
+bool sink_raised_late(const Sink *s)
+{
+	return s->had_late;
+}
+
+bool sink_raised(const Sink *s)
+{
+	return s->had_news;
+}
+
+void sink_apart(Sink *s, bool apart)
+{
+	s->apart = apart;
+}
+
 Sink *sink_new(PgConn *conn, Consumer *const *members, size_t n, SinkHandler fn, void *owner)
 {
 	Sink *s = mem_calloc(1, sizeof(*s));
@@ -262,6 +380,7 @@ void sink_free(Sink *s)
 {
 	if (s == NULL)
 		return;
+	buf_free(&s->raised);
 	free(s->parts);
 	free(s);
 }

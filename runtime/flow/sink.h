@@ -10,7 +10,7 @@ typedef struct {
 
 /* One transaction of a group, sent as one pipeline: BEGIN, advance_cursor() first (it raises MW001
  * where the group is no longer ours), then what the members were given, every member's states,
- * statements and dead letters, COMMIT. */
+ * timers, statements and dead letters, then what rules raised, COMMIT. */
 typedef struct Sink Sink;
 
 /* `culprit` is the index of the member whose statement was refused; -1: none in particular. */
@@ -33,3 +33,11 @@ void sink_query(Sink *s, GroupClaim claim, int member, SinkAnswer fn, void *owne
 /* Gives up the transaction that a query has opened, if there is one. */
 void sink_abandon(Sink *s);
 bool sink_busy(const Sink *s); /* a commit is under way */
+bool sink_raised_late(
+	const Sink *s); /* the same of rules over alerts: others may not have waited */
+bool sink_raised(
+	const Sink *s); /* the commit that ended last brought alerts, or other news of rules */
+
+/* What rules raise goes out in one statement for all, in the order of their clocks; or, to find out
+ * whose the server refuses, in one for each. */
+void sink_apart(Sink *s, bool apart);

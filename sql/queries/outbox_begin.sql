@@ -1,0 +1,2 @@
+-- In the transaction of an action, before it.
+SELECT moonwake.outbox_begin($1::uuid)
