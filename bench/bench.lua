@@ -1,4 +1,4 @@
--- The measured promises, as ratios within one run: luajit bench/bench.lua BUILD [replay] [debugger] [doorbell]
+-- The measured promises, as ratios within one run: luajit bench/bench.lua BUILD [replay] [debugger] [rules] [doorbell]
 -- Writes BUILD/bench.json. Every figure is the median of ROUNDS alternating runs, on a PostgreSQL of its own.
 package.path = "./?.lua;" .. package.path
 local pg = require "spec.support.pg"
@@ -248,6 +248,9 @@ if all or wanted.replay then
 end
 if all or wanted.debugger then
   debugger()
+end
+if all or wanted.rules then
+  require "bench.rules"({ start = start, timed_run = timed_run, median = median, note = note }, EVENTS / 5, ROUNDS)
 end
 if all or wanted.doorbell then
   doorbell()

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds the floors and runs the benchmarks: sh bench/run.sh BUILD [replay|debugger|doorbell …]
+# Builds the floors and runs the benchmarks: sh bench/run.sh BUILD [replay|debugger|rules|doorbell …]
 set -eu
 build=${1:-build}
 [ $# -gt 0 ] && shift
