@@ -1,7 +1,7 @@
 -- Starts a container anew that crashes in a loop: at most once an hour, and never during maintenance.
 --
 -- `kind = "signal"`: it is done once, and nothing is left to resolve. What it does is an event again, which whoever
--- restarts containers reads (`moonwake tail --type command.restart`, a projection, a webhook).
+-- restarts containers reads (`moonwake tail --types command.restart`, a projection, a webhook).
 rule "auto_restart" {
   on = "alert.firing",
   where = function(event) return event.data.rule == "crash_loop" end,

@@ -3,7 +3,7 @@
 -- A row is delivered at least once, in the order of its lane. One daemon at a time delivers to a receiver: it holds the
 -- receiver's advisory lock, so what a daemon that died was sending can be sent again at once.
 --
--- SQLSTATE of our own: MW013 what was asked of a delivery or a receiver cannot be done.
+-- SQLSTATE of our own: MW013 what was asked of a delivery or a receiver cannot be done; MW014 see outbox_begin().
 SET LOCAL ROLE moonwake_owner;
 SET LOCAL search_path = pg_catalog, moonwake, pg_temp;
 
@@ -266,7 +266,10 @@ CREATE FUNCTION moonwake.outbox_sort_out(receiver text, receives text, stale_aft
       WHERE o.route = $1 AND o.state = 'waiting' AND o.tries = 0 AND o.kind = 'alert' AND o.transition = 'firing' AND o.group_key IS NULL
         AND o.due_at <= clock_timestamp() AND a.state = 'firing' AND a.muted IS NOT NULL
       FOR UPDATE OF a SKIP LOCKED),
-  untold AS (UPDATE alerts a SET untold = true FROM muted m WHERE a.episode = m.episode)
+  untold AS (
+    UPDATE alerts a SET untold = true, notified_at = CASE WHEN EXISTS (SELECT FROM outbox o WHERE o.episode = a.episode
+        AND o.kind = 'alert' AND o.transition = 'firing' AND o.state IN ('sending', 'done', 'failed')) THEN a.notified_at END
+      FROM muted m WHERE a.episode = m.episode)
   UPDATE outbox o SET state = 'cancelled', note = 'muted: ' || m.muted, updated_at = clock_timestamp()
     FROM muted m WHERE o.id = m.id AND o.state = 'waiting';
   UPDATE outbox o SET state = 'failed', note = 'an Alertmanager takes alerts, and no actions', updated_at = clock_timestamp()
@@ -366,6 +369,20 @@ $$;
 COMMENT ON FUNCTION moonwake.outbox_record(uuid[], text, int, text, double precision, double precision, double precision, boolean) IS
   'Writes down what came of a try: done, retry (after so many seconds), failed, alone (each by itself, at once), cancelled (stopped)';
 
+-- The statement of a daemon that died may still be at work: whoever tries again waits for its end, and sees what came of it.
+CREATE FUNCTION moonwake.outbox_begin(id uuid) RETURNS void
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, moonwake, pg_temp
+  AS $$
+BEGIN
+  PERFORM pg_advisory_xact_lock(hashtextextended(own_schema() || ' outbox ' || $1, 0));
+  IF NOT EXISTS (SELECT FROM outbox o WHERE o.id = $1 AND o.state = 'sending') THEN
+    RAISE EXCEPTION 'outbox: delivery % is not to be done any more', $1 USING ERRCODE = 'MW014';
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION moonwake.outbox_begin(uuid) IS
+  'In one transaction with an action and its record: the action is done once. MW014: it is done, or not to be done, already';
+
 -- In one transaction with the record: this is done exactly once.
 CREATE FUNCTION moonwake.outbox_act(id uuid) RETURNS void
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, moonwake, pg_temp
@@ -404,7 +421,7 @@ CREATE FUNCTION moonwake.alertmanager_alerts(receiver text, resend double precis
   AS $$
   WITH news AS (
     SELECT a AS alert, clock_timestamp() + 4 * $2 * interval '1 second' AS ends, a.fired_at FROM alerts a
-      WHERE a.state = 'firing' AND a.muted IS NULL AND NOT a.signal AND a.notify ? $1
+      WHERE a.state = 'firing' AND a.muted IS NULL AND NOT a.signal AND a.notified_at IS NOT NULL AND a.notify ? $1
     UNION ALL
     SELECT a, a.ended_at, a.fired_at FROM alerts a
       WHERE a.state IN ('resolved', 'expired') AND a.updated_at > clock_timestamp() - interval '15 minutes' AND NOT a.signal
@@ -414,7 +431,7 @@ CREATE FUNCTION moonwake.alertmanager_alerts(receiver text, resend double precis
   SELECT jsonb_agg(posted_alert(n.alert, (n.alert).severity, n.ends) ORDER BY n.place)::text FROM numbered n GROUP BY n.place / 256
 $$;
 COMMENT ON FUNCTION moonwake.alertmanager_alerts(text, double precision) IS
-  'All that fires and is not muted, and what ended in the last 15 minutes, in bodies of at most 256 alerts';
+  'All that was told to fire and is not muted, and what ended in the last 15 minutes, in bodies of at most 256 alerts';
 
 
 -- What people ask for -------------------------------------------------------------------------------------------------
@@ -436,7 +453,8 @@ BEGIN
         USING ERRCODE = 'MW013';
     END IF;
   END IF;
-  UPDATE outbox o SET state = 'waiting', tries_before = o.tries, due_at = clock_timestamp(), note = NULL, updated_at = clock_timestamp()
+  UPDATE outbox o SET state = 'waiting', tries_before = o.tries, due_at = clock_timestamp(), note = NULL, updated_at = clock_timestamp(),
+      group_key = CASE WHEN o.tries > 0 THEN o.group_key END -- one that was never tried would collect beside another one
     WHERE CASE WHEN id IS NOT NULL THEN o.id = id ELSE o.state = 'failed' AND (receiver IS NULL OR o.receiver = receiver) END;
   GET DIAGNOSTICS count = ROW_COUNT;
   PERFORM pg_notify('moonwake_outbox', '');
@@ -495,6 +513,6 @@ GRANT SELECT ON moonwake.receivers TO moonwake_run, moonwake_read;
 GRANT EXECUTE ON FUNCTION moonwake.outbox_hold(jsonb, text, int), moonwake.outbox_beat(jsonb, int),
   moonwake.outbox_leave(text[], int), moonwake.outbox_claim(jsonb),
   moonwake.outbox_record(uuid[], text, int, text, double precision, double precision, double precision, boolean),
-  moonwake.outbox_act(uuid), moonwake.alertmanager_alerts(text, double precision), moonwake.outbox_retry(uuid, text),
+  moonwake.outbox_begin(uuid), moonwake.outbox_act(uuid), moonwake.alertmanager_alerts(text, double precision), moonwake.outbox_retry(uuid, text),
   moonwake.outbox_cancel(uuid), moonwake.receiver_enable(text), moonwake.outbox_tidy() TO moonwake_run;
 RESET ROLE;

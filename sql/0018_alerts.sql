@@ -48,21 +48,30 @@ COMMENT ON FUNCTION moonwake.read_effects(jsonb) IS 'Reads what rules did, in th
 
 -- Mutes ---------------------------------------------------------------------------------------------------------------
 
--- A pattern that is no regular expression matches nothing: silence() and whoever checks a rule refuses it earlier.
+-- One that is none matches nothing: silence() and whoever checks a rule refuses it earlier.
+CREATE FUNCTION moonwake.regex_matches(value text, regex text) RETURNS boolean
+  LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+  AS $$
+BEGIN
+  RETURN value ~ ('^(?:' || regex || ')$');
+EXCEPTION WHEN invalid_regular_expression THEN
+  RETURN false;
+END
+$$;
+COMMENT ON FUNCTION moonwake.regex_matches(text, text) IS 'Whether a whole word is what a regular expression says';
+
 CREATE FUNCTION moonwake.text_matches(value text, pattern text) RETURNS boolean
   LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, moonwake, pg_temp
   AS $$
 BEGIN
   IF pattern LIKE '!%' THEN
-    RETURN NOT text_matches(value, substr(pattern, 2));
+    RETURN ((length(pattern) - length(ltrim(pattern, '!'))) % 2 = 0) = text_matches(value, ltrim(pattern, '!'));
   ELSIF pattern LIKE '~%' THEN
-    RETURN coalesce(value, '') ~ ('^(?:' || substr(pattern, 2) || ')$');
+    RETURN regex_matches(coalesce(value, ''), substr(pattern, 2));
   ELSIF strpos(pattern, '*') > 0 THEN
     RETURN coalesce(value, '') LIKE type_pattern(pattern);
   END IF;
   RETURN coalesce(value, '') = pattern;
-EXCEPTION WHEN invalid_regular_expression THEN
-  RETURN false;
 END
 $$;
 COMMENT ON FUNCTION moonwake.text_matches(text, text) IS
@@ -85,6 +94,16 @@ $$;
 COMMENT ON FUNCTION moonwake.matchers_match(jsonb, text, text, jsonb, jsonb) IS
   'Whether an alert is what all matchers say: {"name": "pattern" or a list of which one must match}';
 
+CREATE FUNCTION moonwake.silence_words(s moonwake.silences) RETURNS text
+  LANGUAGE sql STABLE
+  RETURN format('silence %s%s', s.id, ': ' || nullif(s.reason, ''));
+COMMENT ON FUNCTION moonwake.silence_words(moonwake.silences) IS 'A silence as the reason of a mute';
+
+CREATE FUNCTION moonwake.inhibition_words(i moonwake.alerts) RETURNS text
+  LANGUAGE sql STABLE
+  RETURN format('inhibited by %s (%s)', i.rule, left(i.episode::text, 8));
+COMMENT ON FUNCTION moonwake.inhibition_words(moonwake.alerts) IS 'An alert as the reason of a mute';
+
 -- Who has neither of two names the same has not the same place: what a label is missing from is never equal.
 CREATE FUNCTION moonwake.mute_reason(a moonwake.alerts, at timestamptz, now timestamptz) RETURNS text
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, moonwake, pg_temp
@@ -92,7 +111,7 @@ CREATE FUNCTION moonwake.mute_reason(a moonwake.alerts, at timestamptz, now time
 BEGIN
   RETURN (
     SELECT coalesce(
-      (SELECT format('inhibited by %s (%s)', i.rule, left(i.episode::text, 8)) FROM alerts i
+      (SELECT inhibition_words(i) FROM alerts i
         WHERE i.inhibits IS NOT NULL AND coalesce(i.ended_at, 'infinity') > at AND i.fired_at <= at AND i.episode <> a.episode
           AND (i.rule <> a.rule OR i.inhibits -> 'match' ? 'rule')
           AND matchers_match(i.inhibits -> 'match', a.rule, a.severity, a.labels, a.key)
@@ -100,7 +119,7 @@ BEGIN
             WHERE (alert_word(q.name, i.rule, i.severity, i.labels, i.key)
               = alert_word(q.name, a.rule, a.severity, a.labels, a.key)) IS NOT TRUE)
         ORDER BY i.fired_at, i.episode LIMIT 1),
-      (SELECT format('silence %s%s', s.id, ': ' || nullif(s.reason, '')) FROM silences s
+      (SELECT silence_words(s) FROM silences s
         WHERE s.ended_at IS NULL AND s.starts_at <= now AND s.ends_at > now
           AND matchers_match(s.matchers, a.rule, a.severity, a.labels, a.key)
         ORDER BY s.id LIMIT 1))

@@ -108,7 +108,7 @@ BEGIN
       PERFORM refuse_alert(format('silence: %s: has no value', m.name), 'a text, or a list of texts');
     ELSIF m.pattern ~ '^!*~' THEN
       BEGIN
-        PERFORM '' ~ regexp_replace(m.pattern, '^!*~', '');
+        PERFORM '' ~ ('^(?:' || regexp_replace(m.pattern, '^!*~', '') || ')$'); -- as text_matches() asks
       EXCEPTION WHEN invalid_regular_expression THEN
         PERFORM refuse_alert(format('silence: %s: %s is no regular expression', m.name, m.pattern), SQLERRM);
       END;
@@ -118,21 +118,23 @@ END
 $$;
 COMMENT ON FUNCTION moonwake.check_matchers(jsonb) IS 'Refuses matchers that match nothing or everything by mistake';
 
--- What fires already is muted too; what was about to be told of it is not told now.
+-- What fires already is muted too; what was about to be told of it is not told now. A minute long: what was being raised
+-- when a silence was made knew nothing of it, and was not there to be muted.
 CREATE FUNCTION moonwake.apply_silences(now timestamptz) RETURNS int
   LANGUAGE plpgsql SET search_path = pg_catalog, moonwake, pg_temp
   AS $$
 DECLARE
   begun bigint[] := ARRAY(SELECT s.id FROM silences s
-    WHERE s.applied_at IS NULL AND s.ended_at IS NULL AND s.starts_at <= now AND s.ends_at > now);
+    WHERE (s.applied_at IS NULL OR s.applied_at > now - interval '1 minute')
+      AND s.ended_at IS NULL AND s.starts_at <= now AND s.ends_at > now);
   hit alerts[];
 BEGIN
   IF begun = '{}' THEN
     RETURN 0;
   END IF;
-  UPDATE silences s SET applied_at = now WHERE s.id = ANY (begun);
+  UPDATE silences s SET applied_at = now WHERE s.id = ANY (begun) AND s.applied_at IS NULL;
   hit := ARRAY(SELECT a FROM alerts a WHERE a.state = 'firing' AND a.muted IS NULL
-    AND EXISTS (SELECT FROM silences s WHERE s.id = ANY (begun)
+    AND EXISTS (SELECT FROM silences s WHERE s.id = ANY (begun) AND (s.applied_at = now OR a.updated_at > s.applied_at - interval '1 minute')
       AND matchers_match(s.matchers, a.rule, a.severity, a.labels, a.key))
     ORDER BY a.episode FOR UPDATE);
   UPDATE alerts a SET muted = mute_reason(a, a.changed_at, now), muted_at = now, updated_at = now
@@ -230,18 +232,33 @@ CREATE FUNCTION moonwake.limit_left(rule text, now timestamptz) RETURNS numeric
 $$;
 COMMENT ON FUNCTION moonwake.limit_left(text, timestamptz) IS 'Of how many more alerts of a rule may be told in this minute';
 
--- The rule's own reason holds until its time, or until the rule says otherwise; the limit while it is reached.
+-- The rule's own reason holds until its time, or until the rule says otherwise; the limit while it is reached. This is asked
+-- every second: of what somebody else mutes still nothing is asked, nor of a rule that is behind the log.
 CREATE FUNCTION moonwake.review_mutes(now timestamptz) RETURNS TABLE (episode uuid, reason text)
   LANGUAGE sql STABLE SET search_path = pg_catalog, moonwake, pg_temp
   AS $$
-  SELECT c.episode, c.reason FROM (
-    SELECT a.episode, a.rule, a.muted, m.reason, a.untold, a.own_mute IS NOT DISTINCT FROM 'limit' AS limited,
-      row_number() OVER (PARTITION BY a.rule, a.own_mute, m.reason ORDER BY a.fired_at, a.episode) AS n
-    FROM alerts a, mute_reason(a, now, now) m (reason)
-    WHERE a.state = 'firing' AND (a.untold OR a.muted IS NOT NULL)
-      AND (a.own_mute IS NULL OR a.own_mute = 'limit' OR a.muted_until <= now)) c
-  WHERE CASE WHEN c.limited THEN c.reason IS NULL AND c.n <= limit_left(c.rule, now)
-    ELSE c.reason IS DISTINCT FROM c.muted OR c.reason IS NULL END
+  WITH held (reason) AS (
+    SELECT silence_words(s) FROM silences s WHERE s.ended_at IS NULL AND s.starts_at <= now AND s.ends_at > now
+    UNION SELECT inhibition_words(i) FROM alerts i
+      WHERE i.inhibits IS NOT NULL AND coalesce(i.ended_at, 'infinity') > now AND i.fired_at <= now),
+  current (rule) AS (
+    SELECT t.rule FROM (SELECT DISTINCT a.rule FROM alerts a WHERE a.state = 'firing' AND a.untold AND a.muted IS NULL) t
+    WHERE rule_is_current(t.rule, now)),
+  asked AS MATERIALIZED (
+    SELECT a FROM alerts a WHERE a.state = 'firing' AND (a.untold OR a.muted IS NOT NULL)
+      AND CASE WHEN a.own_mute IS NOT NULL THEN a.own_mute <> 'limit' AND a.muted_until <= now
+        WHEN a.muted IS NULL THEN a.rule IN (SELECT c.rule FROM current c)
+        ELSE a.muted NOT IN (SELECT h.reason FROM held h) END),
+  reached AS MATERIALIZED (
+    SELECT t.rule, greatest(limit_left(t.rule, now), 0) AS room FROM (
+      SELECT DISTINCT a.rule FROM alerts a WHERE a.state = 'firing' AND (a.untold OR a.muted IS NOT NULL) AND a.own_mute = 'limit') t)
+  SELECT (q.a).episode, m.reason FROM asked q, mute_reason(q.a, now, now) m (reason)
+    WHERE m.reason IS DISTINCT FROM (q.a).muted OR m.reason IS NULL
+  UNION ALL
+  SELECT l.episode, NULL FROM reached r CROSS JOIN LATERAL (
+    SELECT (o.a).episode FROM (SELECT a FROM alerts a WHERE a.rule = r.rule AND a.state = 'firing'
+        AND (a.untold OR a.muted IS NOT NULL) AND a.own_mute = 'limit' ORDER BY a.fired_at, a.episode OFFSET 0) o
+      WHERE mute_reason(o.a, now, now) IS NULL LIMIT r.room) l
 $$;
 COMMENT ON FUNCTION moonwake.review_mutes(timestamptz) IS
   'The alerts that fire untold or muted and for which another reason holds now, or none';
@@ -292,6 +309,6 @@ GRANT EXECUTE ON FUNCTION moonwake.ack_alert(uuid, text, text), moonwake.close_a
   moonwake.silence(jsonb, timestamptz, text, text, timestamptz), moonwake.unsilence(bigint, text) TO moonwake_run, moonwake_publish;
 GRANT EXECUTE ON FUNCTION moonwake.unmute_alerts(timestamptz) TO moonwake_run;
 GRANT EXECUTE ON FUNCTION moonwake.key_label(jsonb), moonwake.object_or_empty(jsonb), moonwake.text_matches(text, text),
-  moonwake.alert_word(text, text, text, jsonb, jsonb), moonwake.matchers_match(jsonb, text, text, jsonb, jsonb)
+  moonwake.regex_matches(text, text), moonwake.alert_word(text, text, text, jsonb, jsonb), moonwake.matchers_match(jsonb, text, text, jsonb, jsonb)
   TO moonwake_run, moonwake_read;
 RESET ROLE;

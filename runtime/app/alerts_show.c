@@ -200,10 +200,15 @@ int alerts_list(Cli *cli, PgDb *db)
 	else if (n > 0)
 		print_table(cli, rows);
 	else
-		printf("%s\n", cli_flag(cli, "all") || cli_value(cli, "state") != NULL ||
-					       cli_value(cli, "since") != NULL
-				       ? "no alerts"
-				       : "nothing fires");
+		printf("%s%s\n",
+			cli_flag(cli, "all") || cli_value(cli, "state") != NULL ||
+					cli_value(cli, "since") != NULL
+				? "no alerts"
+				: "nothing fires",
+			cli_value(cli, "rule") != NULL || cli_value(cli, "severity") != NULL ||
+					cli_value(cli, "key") != NULL
+				? " of what was asked for"
+				: "");
 	pg_rows_free(rows);
 	return EXIT_OK;
 }

@@ -20,7 +20,11 @@ static bool read_matcher(const char *word, Matcher *m, Err *err)
 	if (p[0] == '=') {
 		m->sign = p[1] == '~' ? "~" : "";
 		m->value = p + (p[1] == '~' ? 2 : 1);
-		return true;
+		if (m->value[0] != '\0')
+			return true;
+		err_set(err, ERR_USAGE, "alerts: '%.60s' names no value", word);
+		return err_hint(
+			err, "%.*s!~.+ is every alert that has none", (int)m->name.len, m->name.s);
 	}
 	if (p[1] == '=' || p[1] == '~') {
 		m->sign = p[1] == '~' ? "!~" : "!";
@@ -43,7 +47,7 @@ static void add_pattern(Buf *out, const Matcher *m)
 
 static bool same_name(const Matcher *a, const Matcher *b)
 {
-	return a->name.len == b->name.len && memcmp(a->name.s, b->name.s, a->name.len) == 0;
+	return str_eq(a->name, b->name);
 }
 
 /* {"name": [patterns], …}: of one name any must match, so that one that excludes stands alone. */

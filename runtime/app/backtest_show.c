@@ -6,11 +6,10 @@
 #include <string.h>
 
 #include "app/duration.h"
+#include "app/rule_counts.h"
 #include "app/rule_key.h"
 #include "app/show.h"
 #include "app/term.h"
-#include "base/json.h"
-#include "base/json_each.h"
 
 enum { LISTED = 50 /* episodes without --all */ };
 
@@ -190,7 +189,9 @@ static void print_counts(const Backtest *b)
 
 		fputs(", ", stdout);
 		term_print(stdout, count > 0 ? styles[bit] : TERM_DIM, "%s %s",
-			term_count((int64_t)count, n), episode_change_name(bit));
+			term_count((int64_t)count, n),
+			1u << bit == EPISODE_SEVERITY ? "of another severity"
+						      : episode_change_name(bit));
 	}
 	putchar('\n');
 }
@@ -238,20 +239,12 @@ static void print_version(const char *label, const BacktestVersion *v)
 /* What the engine counted: what a limit refused, what came late. */
 static void print_memory(const BacktestVersion *v)
 {
-	Str counts, name, value;
-	const char *before = "counted: ";
-	JsonEach each;
+	Buf counts = { 0 };
 
-	if (v->memory.s == NULL || !json_path(v->memory, "counts", &counts))
-		return;
-	for (each = json_each(counts); json_each_next(&each, &name, &value); before = ", ") {
-		fputs(before, stdout);
-		show_text(stdout, value);
-		putchar(' ');
-		show_text(stdout, (Str){ name.s + 1, name.len - 2 });
-	}
-	if (before[0] == ',')
-		putchar('\n');
+	rule_counts_show(v->memory, &counts);
+	if (counts.len > 0)
+		printf("besides: %s\n", buf_str(&counts).s);
+	buf_free(&counts);
 }
 
 void backtest_show(const Backtest *b)

@@ -9,7 +9,8 @@ static const Option options[] = {
 	{ "state", 0, "LIST", NULL,
 		"list: only these states: pending, firing, resolved, expired, comma-separated" },
 	{ "rule", 0, "NAME", NULL, "list, watch: only of this rule; * stands for any characters" },
-	{ "severity", 0, "WORD", NULL, "list, watch: only of this severity" },
+	{ "severity", 0, "WORD", NULL,
+		"list, watch: only of this severity: info, warning, error, critical" },
 	{ "key", 0, "KEY", NULL, "list, watch: only of this key, or of one that has this part" },
 	{ "since", 0, "SPAN", NULL,
 		"list: those that were open in the last 2h, 7d …; watch: begin there" },
@@ -182,6 +183,16 @@ static Verb verb_of(const char *word, const char **nearest)
 	return NVERBS;
 }
 
+static bool known_severity(const char *word)
+{
+	static const char *const words[] = { "info", "warning", "error", "critical" };
+
+	for (size_t i = 0; word != NULL && i < 4; i++)
+		if (strcmp(word, words[i]) == 0)
+			return true;
+	return word == NULL;
+}
+
 static int run_verb(Cli *cli, PgDb *db, Verb verb, int argc, char **argv)
 {
 	switch (verb) {
@@ -226,6 +237,10 @@ static int run(Cli *cli, int argc, char **argv)
 	if (argc > verbs[verb].most)
 		return cli_usage(cli, "%s takes %s", verbs[verb].name,
 			verbs[verb].most == 0 ? "no words" : "one word");
+	if (!known_severity(cli_value(cli, "severity")))
+		return cli_usage(cli,
+			"--severity: '%.40s' is none of info, warning, error, critical",
+			cli_value(cli, "severity"));
 	if (verb == WATCH)
 		return alerts_watch(cli);
 	db = pg_db_open(&cli->target, &err);

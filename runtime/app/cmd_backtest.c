@@ -12,9 +12,9 @@
 static const Option options[] = {
 	{ "since", 0, "TIME", NULL, "only episodes that were still firing then, or fired later" },
 	{ "until", 0, "TIME", NULL, "only those that fired before; timers run up to then" },
-	{ "against", 0, "live|FILE|REV|none", NULL,
-		"what it raised (the default, where it ever ran), another file of the rule, or a "
-		"git revision" },
+	{ "against", 0, "WHAT", NULL,
+		"live: what it raised (the default, where it ever ran); none; the FILE of another "
+		"version; a git revision" },
 	{ "key", 0, "KEY", NULL, "only the episodes of this key" },
 	{ "timeline", 0, NULL, NULL, "draw the episodes over time" },
 	{ "all", 0, NULL, NULL, "list every episode, also those that are the same" },

@@ -1,6 +1,8 @@
 #include "app/cli.h"
 #include "app/migrate.h"
 #include "app/receivers.h"
+#include "app/rule_key.h"
+#include "app/show.h"
 #include "app/term.h"
 #include "base/clock.h"
 #include "base/iso_time.h"
@@ -36,6 +38,24 @@ static TermStyle style_of(const char *state)
 	return strcmp(state, "done") == 0 ? TERM_PLAIN : TERM_DIM;
 }
 
+/* What a receiver answered, and a key, are others' texts. */
+static void print_row(TermTable *t, const PgRows *r, int i)
+{
+	Buf shown = { 0 }, key = { 0 }, note = { 0 };
+
+	rule_key_show(pg_rows_str(r, i, KEY), &shown);
+	show_clean(&key, buf_str(&shown), 40);
+	show_clean(&note, pg_rows_str(r, i, NOTE), term_is_tty(stdout) ? 60 : -1);
+	term_table_row(t, style_of(pg_rows_text(r, i, STATE)),
+		(const char *[]){ pg_rows_text(r, i, ID), pg_rows_text(r, i, TO),
+			pg_rows_text(r, i, WHAT), pg_rows_text(r, i, RULE), buf_str(&key).s,
+			pg_rows_text(r, i, STATE), pg_rows_text(r, i, TRIES),
+			pg_rows_text(r, i, AT), buf_str(&note).s });
+	buf_free(&shown);
+	buf_free(&key);
+	buf_free(&note);
+}
+
 static void print_list(const PgRows *r)
 {
 	static const char *const heads[] = { "delivery", "to", "what", "rule", "key", "state",
@@ -43,18 +63,12 @@ static void print_list(const PgRows *r)
 	TermTable *t = term_table_new(9, heads);
 	int n = pg_rows_count(r);
 
-	for (int i = 0; i < n; i++) {
-		const char *cells[] = { pg_rows_text(r, i, ID), pg_rows_text(r, i, TO),
-			pg_rows_text(r, i, WHAT), pg_rows_text(r, i, RULE), pg_rows_text(r, i, KEY),
-			pg_rows_text(r, i, STATE), pg_rows_text(r, i, TRIES),
-			pg_rows_text(r, i, AT), pg_rows_text(r, i, NOTE) };
-
-		term_table_row(t, style_of(cells[5]), cells);
-	}
+	for (int i = 0; i < n; i++)
+		print_row(t, r, i);
 	term_table_print(t, stdout);
 	term_table_free(t);
 	if (n > 0 && pg_rows_i64(r, 0, TOTAL) > n)
-		printf("%lld more (--limit)\n", (long long)(pg_rows_i64(r, 0, TOTAL) - n));
+		printf("… and %lld more (--limit)\n", (long long)(pg_rows_i64(r, 0, TOTAL) - n));
 }
 
 static int list(Cli *cli, PgDb *db)
@@ -85,11 +99,14 @@ static void print_tries(const PgRows *tries)
 	TermTable *t = term_table_new(5, heads);
 
 	for (int i = 0; i < pg_rows_count(tries); i++) {
-		const char *cells[] = { pg_rows_text(tries, i, T_TRY), pg_rows_text(tries, i, T_AT),
-			pg_rows_text(tries, i, T_STATUS), pg_rows_text(tries, i, T_TOOK),
-			pg_rows_text(tries, i, T_ERROR) };
+		Buf error = { 0 };
 
-		term_table_row(t, cells[4][0] ? TERM_YELLOW : TERM_PLAIN, cells);
+		show_clean(&error, pg_rows_str(tries, i, T_ERROR), -1);
+		term_table_row(t, error.len > 0 ? TERM_YELLOW : TERM_PLAIN,
+			(const char *[]){ pg_rows_text(tries, i, T_TRY),
+				pg_rows_text(tries, i, T_AT), pg_rows_text(tries, i, T_STATUS),
+				pg_rows_text(tries, i, T_TOOK), buf_str(&error).s });
+		buf_free(&error);
 	}
 	term_table_print(t, stdout);
 	term_table_free(t);
@@ -105,9 +122,18 @@ static void print_one(const PgRows *r, const PgRows *tries)
 		{ "note", NOTE }, { "payload", PAYLOAD } };
 
 	term_print(stdout, TERM_BOLD, "%s\n", pg_rows_text(r, 0, ID));
-	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
-		if (pg_rows_text(r, 0, lines[i].column)[0] != '\0')
-			printf("  %-8s %s\n", lines[i].name, pg_rows_text(r, 0, lines[i].column));
+	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+		Buf key = { 0 };
+
+		if (pg_rows_text(r, 0, lines[i].column)[0] == '\0')
+			continue;
+		rule_key_show(pg_rows_str(r, 0, KEY), &key);
+		printf("  %-8s ", lines[i].name);
+		show_text(stdout, lines[i].column == KEY ? buf_str(&key)
+							 : pg_rows_str(r, 0, lines[i].column));
+		putchar('\n');
+		buf_free(&key);
+	}
 	if (pg_rows_count(tries) > 0)
 		print_tries(tries);
 	else
@@ -187,11 +213,13 @@ static int enable(PgDb *db, const char *receiver)
 {
 	Err err;
 	PgRows *rows = pg_db_run(db, SQL_OUTBOX_ENABLE, 1, &receiver, &err);
+	long long n;
 
 	if (rows == NULL)
 		return cli_fail(&err);
-	printf("enabled: %s (%lld deliveries wait)\n", receiver,
-		(long long)pg_rows_i64(rows, 0, 0));
+	n = pg_rows_i64(rows, 0, 0);
+	printf("enabled: %s (%lld %s)\n", receiver, n,
+		n == 1 ? "delivery waits" : "deliveries wait");
 	pg_rows_free(rows);
 	return EXIT_OK;
 }
@@ -378,13 +406,22 @@ static int with_database(Cli *cli, const char *verb, const char *word)
 	return code;
 }
 
+static bool is_uuid(const char *text)
+{
+	size_t n = strspn(text, "0123456789abcdefABCDEF-");
+
+	return n == 36 && text[n] == '\0' && text[8] == '-' && text[13] == '-' && text[18] == '-' &&
+	       text[23] == '-';
+}
+
 static int run(Cli *cli, int argc, char **argv)
 {
 	static const struct {
 		const char *verb;
 		int least, most;
-	} verbs[] = { { "list", 0, 0 }, { "show", 1, 1 }, { "retry", 0, 1 }, { "cancel", 1, 1 },
-		{ "test", 1, 1 }, { "enable", 1, 1 } };
+		bool id; /* whether the word is one */
+	} verbs[] = { { "list", 0, 0, false }, { "show", 1, 1, true }, { "retry", 0, 1, true },
+		{ "cancel", 1, 1, true }, { "test", 1, 1, false }, { "enable", 1, 1, false } };
 	const char *verb = argc > 0 ? argv[0] : "list", *word = argc > 1 ? argv[1] : NULL;
 
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
@@ -393,6 +430,9 @@ static int run(Cli *cli, int argc, char **argv)
 		if (strcmp(verb, verbs[i].verb) != 0 || words < verbs[i].least ||
 			words > verbs[i].most)
 			continue;
+		if (word != NULL && verbs[i].id && !is_uuid(word))
+			return cli_usage(cli,
+				"'%.60s' is no delivery's id (`moonwake outbox` lists them)", word);
 		return strcmp(verb, "test") == 0 ? test(cli, argv[1])
 						 : with_database(cli, verb, word);
 	}

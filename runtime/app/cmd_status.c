@@ -83,6 +83,19 @@ static void print_consumers(const PgRows *log, const PgRows *c)
 	term_table_free(t);
 }
 
+static void print_alerts(const PgRows *a)
+{
+	int64_t firing = pg_rows_i64(a, 0, 0), waiting = pg_rows_i64(a, 0, 1),
+		failed = pg_rows_i64(a, 0, 2);
+	char n[3][32];
+
+	if (firing + waiting + failed == 0)
+		return;
+	printf("alerts: %s firing; deliveries: %s waiting, %s failed%s\n", term_count(firing, n[0]),
+		term_count(waiting, n[1]), term_count(failed, n[2]),
+		failed > 0 ? " (`moonwake outbox --failed`)" : "");
+}
+
 static void print_problems(const PgRows *c, bool verbose)
 {
 	for (int i = 0; i < pg_rows_count(c); i++) {
@@ -104,7 +117,8 @@ static void add_text(Buf *out, const char *name, const char *value)
 	json_add_string(out, str_from(value));
 }
 
-static void print_json(const PgRows *log, const PgRows *c, const PgRows *versions)
+static void print_json(
+	const PgRows *log, const PgRows *c, const PgRows *versions, const PgRows *alerts)
 {
 	Buf out = { 0 };
 	int64_t head = pg_rows_i64(log, 0, L_HEAD);
@@ -137,14 +151,15 @@ static void print_json(const PgRows *log, const PgRows *c, const PgRows *version
 			buf_addc(&out, ',');
 		versions_json(versions, i, &out);
 	}
-	buf_adds(&out, "]}");
+	buf_addf(&out, "],\"alerts\":{\"firing\":%s},\"outbox\":{\"waiting\":%s,\"failed\":%s}}",
+		pg_rows_text(alerts, 0, 0), pg_rows_text(alerts, 0, 1), pg_rows_text(alerts, 0, 2));
 	puts(out.s);
 	buf_free(&out);
 }
 
 static int run(Cli *cli, int argc, char **argv)
 {
-	PgRows *log = NULL, *consumers = NULL, *versions = NULL;
+	PgRows *log = NULL, *consumers = NULL, *versions = NULL, *alerts = NULL;
 	int code = EXIT_OK;
 	PgDb *db;
 	Err err;
@@ -156,12 +171,13 @@ static int run(Cli *cli, int argc, char **argv)
 	if (db == NULL || !migrate_check(db, &err) ||
 		(log = pg_db_run(db, SQL_STATUS_LOG, 0, NULL, &err)) == NULL ||
 		(consumers = pg_db_run(db, SQL_STATUS_CONSUMERS, 0, NULL, &err)) == NULL ||
-		(versions = versions_list(db, NULL, &err)) == NULL) {
+		(versions = versions_list(db, NULL, &err)) == NULL ||
+		(alerts = pg_db_run(db, SQL_STATUS_ALERTS, 0, NULL, &err)) == NULL) {
 		code = cli_fail(&err);
 		goto out;
 	}
 	if (cli_flag(cli, "json")) {
-		print_json(log, consumers, versions);
+		print_json(log, consumers, versions, alerts);
 		goto out;
 	}
 	print_log(log);
@@ -169,12 +185,14 @@ static int run(Cli *cli, int argc, char **argv)
 		printf("no consumer has been started yet (`moonwake run`)\n");
 	else
 		print_consumers(log, consumers);
+	print_alerts(alerts);
 	print_problems(consumers, cli_flag(cli, "verbose"));
 	versions_print(versions);
 out:
 	pg_rows_free(log);
 	pg_rows_free(consumers);
 	pg_rows_free(versions);
+	pg_rows_free(alerts);
 	pg_db_close(db);
 	return code;
 }

@@ -61,12 +61,26 @@ void explain_levels(const char *name, Str object, Buf *out)
 	}
 }
 
+/* "timer i.leave": by the field of the rule that made it. */
+static void add_timer(Str what, Buf *out)
+{
+	static const char *const names[][2] = { { "timer i.leave", "timer: leaves the window" },
+		{ "timer i.end", "timer: the window ends" },
+		{ "timer i.close", "timer: the window closes" },
+		{ "timer i.absent", "timer: absent" }, { "timer i.seq", "timer: within is over" } };
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (str_eq(what, str_from(names[i][0])))
+			what = str_from(names[i][1]);
+	buf_add(out, what.s, what.len);
+}
+
 void explain_cause(const Probe *p, Buf *out)
 {
 	if (p->type.s != NULL)
 		buf_addf(out, "#%" PRId64 " %.*s", p->position, (int)p->type.len, p->type.s);
 	else
-		buf_add(out, p->what.s, p->what.len);
+		add_timer(p->what, out);
 }
 
 static void print_below(const Buf *text)
@@ -183,6 +197,8 @@ static void print_step(const Explained *x, int row)
 		explain_cause(p, &line);
 	if (strcmp(type, "alert.firing") == 0)
 		add_with(&line, "", field(x, row, E_SEVERITY));
+	if (row > 0 && pg_rows_i64(x->events, row, E_AT) < pg_rows_i64(x->events, row - 1, E_AT))
+		add_with(&line, "", STR("said anew: it is told later than it was so"));
 	add_with(&line, "was ", field(x, row, E_FROM));
 	add_with(&line, "", field(x, row, E_REASON));
 	if (strcmp(pg_rows_text(x->events, row, E_ACTOR_TYPE), "user") == 0)
@@ -242,24 +258,54 @@ static void print_contributed(const Explained *x)
 
 /* ---- who was told ---- */
 
+static void add_try(Str try, Buf *out)
+{
+	Str status, problem;
+	bool has_status = json_path(try, "status", &status) && !str_eq(status, STR("null"));
+
+	if (json_path(try, "error", &problem) && !str_eq(problem, STR("null"))) {
+		Buf text = { 0 };
+
+		json_unescape(&text, problem);
+		if (has_status && strncmp(buf_str(&text).s, "answered ", 9) != 0)
+			buf_addf(out, "%.*s ", (int)status.len, status.s);
+		buf_add(out, text.s, text.len);
+		buf_free(&text);
+	} else if (has_status) {
+		buf_add(out, status.s, status.len);
+	} else {
+		buf_adds(out, "ok");
+	}
+}
+
+/* What came of each; the same several times in a row is said once. */
 static void add_tries(Str tries, Buf *out)
 {
 	JsonEach each = json_each(tries);
-	Str name, try, status, problem;
+	Buf last = { 0 }, text = { 0 };
+	const char *before = ": ";
+	Str name, try;
+	int times = 0;
+	bool more;
 
-	for (const char *before = ": "; json_each_next(&each, &name, &try); before = ", ") {
-		bool has_status = json_path(try, "status", &status) && !str_eq(status, STR("null"));
-
-		buf_adds(out, before);
-		if (has_status)
-			buf_add(out, status.s, status.len);
-		if (json_path(try, "error", &problem) && !str_eq(problem, STR("null"))) {
-			buf_adds(out, has_status ? " " : "");
-			json_unescape(out, problem);
-		} else if (!has_status) {
-			buf_adds(out, "ok");
+	do {
+		buf_clear(&text);
+		more = json_each_next(&each, &name, &try);
+		if (more)
+			add_try(try, &text);
+		if (times > 0 && (!more || !str_eq(buf_str(&text), buf_str(&last)))) {
+			buf_addf(out, "%s%s", before, buf_str(&last).s);
+			if (times > 1)
+				buf_addf(out, " (%d times)", times);
+			before = ", ";
+			times = 0;
 		}
-	}
+		buf_clear(&last);
+		buf_add(&last, buf_str(&text).s, text.len);
+		times++;
+	} while (more);
+	buf_free(&last);
+	buf_free(&text);
 }
 
 static void print_delivery(const Explained *x, int i)
@@ -279,7 +325,8 @@ static void print_delivery(const Explained *x, int i)
 	buf_addf(&line, waits ? ", next at %s" : " at %s",
 		show_time(pg_rows_i64(x->outbox, i, waits ? O_DUE : O_UPDATED), time));
 	if (pg_rows_i64(x->outbox, i, O_TRIES) > 0) {
-		buf_addf(&line, "; %s tries", pg_rows_text(x->outbox, i, O_TRIES));
+		buf_addf(&line, "; %s %s", pg_rows_text(x->outbox, i, O_TRIES),
+			pg_rows_i64(x->outbox, i, O_TRIES) == 1 ? "try" : "tries");
 		add_tries(pg_rows_str(x->outbox, i, O_TRIED), &line);
 	}
 	if (pg_rows_text(x->outbox, i, O_NOTE)[0] != '\0')

@@ -8,13 +8,13 @@
 #include "app/loader.h"
 #include "app/migrate.h"
 #include "app/point.h"
+#include "app/rule_counts.h"
 #include "app/rule_history.h"
 #include "app/rule_key.h"
 #include "app/show.h"
 #include "app/term.h"
 #include "base/iso_time.h"
 #include "base/json.h"
-#include "base/json_each.h"
 
 enum { LOOKS = 6 /* evaluations that are shown */ };
 
@@ -97,9 +97,14 @@ static bool ask(Question *q, Err *err)
 
 /* ---- why ---- */
 
+static bool is_active(Str phase)
+{
+	return str_eq(phase, STR("firing")) || str_eq(phase, STR("lingering"));
+}
+
 static bool active(const Probe *p)
 {
-	return str_eq(p->after, STR("firing")) || str_eq(p->after, STR("lingering"));
+	return is_active(p->after);
 }
 
 static bool fired(const Probe *p)
@@ -130,10 +135,10 @@ static void say_nothing_came(Question *q)
 {
 	char time[32];
 
-	buf_adds(&q->why, "no event of these types has this key");
+	buf_adds(&q->why, "no own event of the rule has this key");
 	if (q->probes.from_us != 0)
 		buf_addf(&q->why, " since %s", show_time(q->probes.from_us, time));
-	buf_adds(&q->why, ": ");
+	buf_adds(&q->why, "; it reads ");
 	add_types(q->def, &q->why);
 	if (q->probes.nearest != NULL)
 		buf_addf(&q->why, " (did you mean %s?)", q->probes.nearest);
@@ -155,6 +160,27 @@ static void say_refused(Question *q)
 	if (p->without_value > 0)
 		buf_addf(&q->why, "%s%" PRId64 " event%s had no value", q->why.len > 0 ? "; " : "",
 			p->without_value, p->without_value == 1 ? "" : "s");
+}
+
+/* Where the rule's input only waits, or a timer of no concern fired: the last thing that decided.
+ */
+static void say_last(Question *q)
+{
+	Str why = q->last->why;
+	char time[32];
+
+	for (size_t i = q->probes.count; str_eq(why, STR("nothing new")) && i-- > 0;) {
+		const Probe *p = &q->probes.at[i];
+
+		if (is_active(p->before) && !active(p)) {
+			buf_addf(&q->why, "its last alert ended at %s, and nothing new came since",
+				show_time(p->at, time));
+			return;
+		}
+		if (!p->waits && (!p->is_event || p->passed))
+			why = p->why;
+	}
+	buf_add(&q->why, why.s, why.len);
 }
 
 /* A limit has refused the key, or its alert. */
@@ -190,7 +216,7 @@ static void find_why(Question *q)
 	else if (q->last == NULL)
 		say_refused(q);
 	else
-		buf_add(&q->why, q->last->why.s, q->last->why.len);
+		say_last(q);
 }
 
 /* ---- what else ---- */
@@ -235,17 +261,12 @@ static void note_live(Question *q)
 
 static void note_counts(Question *q)
 {
-	Str counts, name, value;
-	JsonEach each;
-	const char *before = "counted by the rule, of all keys: ";
+	Buf counts = { 0 };
 
-	if (q->probes.memory.s == NULL || !json_path(q->probes.memory, "counts", &counts))
-		return;
-	for (each = json_each(counts); json_each_next(&each, &name, &value); before = ", ")
-		buf_addf(&q->notes, "%s%.*s %.*s", before, (int)name.len - 2, name.s + 1,
-			(int)value.len, value.s);
-	if (before[0] == ',')
-		buf_addc(&q->notes, '\n');
+	rule_counts_show(q->probes.memory, &counts);
+	if (counts.len > 0)
+		buf_addf(&q->notes, "of all keys: %s\n", buf_str(&counts).s);
+	buf_free(&counts);
 }
 
 static void note_events(Question *q)

@@ -96,8 +96,13 @@ static int run_child(int (*child)(void *, const Quarantine *, int), void *owner,
 	return child(owner, q, fd);
 }
 
-/* Waits for the child; a stop signal that came to us goes to it. */
-static int await(pid_t pid, const sigset_t *signals)
+static bool is_stop(int sig)
+{
+	return sig == SIGINT || sig == SIGTERM || sig == SIGHUP;
+}
+
+/* Waits for the child; a signal that came to us goes to it. `stopped`: one was to stop it. */
+static int await(pid_t pid, const sigset_t *signals, bool *stopped)
 {
 	int status = 0;
 
@@ -107,15 +112,18 @@ static int await(pid_t pid, const sigset_t *signals)
 
 		if (sig == SIGCHLD && waitpid(pid, &status, WNOHANG) == pid)
 			return status;
-		if (sig == SIGINT || sig == SIGTERM || sig == SIGHUP || sig == SIGUSR1)
+		*stopped = *stopped || is_stop(sig);
+		if (is_stop(sig) || sig == SIGUSR1)
 			kill(pid, sig);
 	}
 }
 
 int watchdog_supervise(int (*child)(void *owner, const Quarantine *q, int fd), void *owner)
 {
+	const struct timespec pause = { .tv_sec = 5 };
 	Quarantine q = { 0 };
 	sigset_t signals, before;
+	bool stopped = false;
 	int crashes = 0;
 
 	sigemptyset(&signals);
@@ -137,7 +145,7 @@ int watchdog_supervise(int (*child)(void *owner, const Quarantine *q, int fd), v
 			exit(run_child(child, owner, &q, fds[1], self));
 		}
 		close(fds[1]);
-		status = pid > 0 ? await(pid, &signals) : 1 << 8;
+		status = pid > 0 ? await(pid, &signals, &stopped) : 1 << 8;
 		if (read(fds[0], &q, sizeof(q)) != sizeof(q))
 			q = (Quarantine){ 0 };
 		close(fds[0]);
@@ -146,10 +154,11 @@ int watchdog_supervise(int (*child)(void *owner, const Quarantine *q, int fd), v
 			return WEXITSTATUS(status);
 		}
 		crashes = clock_monotonic_ns() - started < UINT64_C(10000000000) ? crashes + 1 : 0;
-		log_line(LOG_ERROR, NULL, "the working process ended (%s %d): starting another",
+		log_line(LOG_ERROR, NULL, "the working process ended (%s %d)%s",
 			WIFSIGNALED(status) ? "signal" : "exit",
-			WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
-		if (crashes > 5)
-			sleep(5);
+			WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status),
+			stopped ? "" : ": starting another");
+		if (stopped || (crashes > 5 && is_stop(sigtimedwait(&signals, NULL, &pause))))
+			return 1;
 	}
 }

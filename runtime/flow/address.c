@@ -35,14 +35,14 @@ static const Range4 special4[] = {
 };
 
 static const Range6 special6[] = {
-	{ { 0x01 }, 8 },
 	{ { 0x00, 0x64, 0xff, 0x9b, 0x00, 0x01 }, 48 },
 	{ { 0x20, 0x01 }, 23 },
 	{ { 0x20, 0x01, 0x0d, 0xb8 }, 32 },
-	{ { 0xfc }, 7 },
-	{ { 0xfe, 0x80 }, 9 },
-	{ { 0xff }, 8 },
+	{ { 0x3f, 0xff }, 20 },
 };
+
+/* What is given out; all beside it is reserved, or for a site alone. */
+static const Range6 global6 = { { 0x20 }, 3 };
 
 /* Prefixes that hold an IPv4 address, and where: ::a.b.c.d, ::ffff:a.b.c.d, 64:ff9b::a.b.c.d,
  * 2002:….
@@ -82,10 +82,10 @@ static bool is_public6(const uint8_t ip[16])
 		uint32_t inner;
 
 		memcpy(&inner, ip + holds4[i].at, sizeof(inner));
-		if (is_in6(ip, &holds4[i].range) && !is_public4(ntohl(inner)))
-			return false;
+		if (is_in6(ip, &holds4[i].range))
+			return is_public4(ntohl(inner));
 	}
-	return true;
+	return is_in6(ip, &global6);
 }
 
 bool address_is_public(const struct sockaddr *address)

@@ -221,8 +221,11 @@ static void on_due(void *owner, PgRows *rows, const Err *err)
 
 	c->claiming = false;
 	if (err != NULL) {
-		if (err->kind != ERR_CONN)
+		if (err->kind != ERR_CONN) {
 			wake_in(c, POLL_MS);
+			release_leaving(c);
+			quiet_if_done(c);
+		}
 		return;
 	}
 	missing = pg_rows_text(rows, 0, 1);

@@ -1,7 +1,11 @@
 #include "flow/group_parts.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 
+#include <inttypes.h>
+
+#define TOLD  3   /* refused events that the log tells of; the letters have all */
 #define SLICE 256 /* events of one crossing into a script; then the loop reads what has arrived */
 
 /* --- Failures of scripts
@@ -27,6 +31,10 @@ void group_refuse(Group *g, Consumer *c, size_t index, const Err *err)
 		c->stop_err.event_id = e->id;
 		return;
 	}
+	if (c->refused < TOLD)
+		log_line(LOG_WARN, c->name,
+			"event %" PRId64 " was refused: %s (see `moonwake dead-letters`)", e->id,
+			err->message);
 	key = ops->key_of(c->handler, g->page, index, 0);
 	do
 		consumer_add_letter(c, e->id, key.s ? key : STR(""), str_or_null(err->message),

@@ -306,7 +306,7 @@ bool column_encode(lua_State *L, int index, const Column *c, Buf *out, Err *err)
 static bool key_wrong(ColumnType type, KeyPart part, Err *err)
 {
 	static const char *const kinds[] = { "null", "the string", "the number", "the boolean",
-		"an object or array" };
+		"NaN or an infinity", "an object or array" };
 
 	err_set(err, ERR_SCRIPT, "%s expected, not %s", type_names[type], kinds[part.kind]);
 	if (part.text.s != NULL)
@@ -383,7 +383,7 @@ static bool key_seconds(KeyPart part, Buf *out, Err *err)
 
 bool column_key(ColumnType type, KeyPart part, Buf *out, Err *err)
 {
-	if (part.kind == PART_NULL || part.kind == PART_OTHER)
+	if (part.kind == PART_NULL || part.kind >= PART_NAN)
 		return key_wrong(type, part, err);
 	switch (type) {
 	case COL_BOOLEAN:

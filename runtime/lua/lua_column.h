@@ -53,7 +53,7 @@ void column_add_integer(Buf *out, int64_t v);
 
 /* A part of a key: what stands in an event, or what a key function returned. */
 typedef struct {
-	enum { PART_NULL, PART_STRING, PART_NUMBER, PART_BOOLEAN, PART_OTHER } kind;
+	enum { PART_NULL, PART_STRING, PART_NUMBER, PART_BOOLEAN, PART_NAN, PART_OTHER } kind;
 	Str text; /* of a number: as JSON writes it; of a boolean: true or false */
 } KeyPart;
 

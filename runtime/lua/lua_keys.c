@@ -9,6 +9,11 @@
 #include "base/number.h"
 #include "lua/lua_decimal.h"
 #include "lua/lua_gate.h"
+#include "lua/lua_json_lazy.h"
+
+/* A row of the database is found by its key: an entry of a B-tree holds no more than a third of a
+ * page, the consumer's name included. One event with very many keys would hold up everybody. */
+enum { KEY_MAX = 2500, KEYS_MAX = 10000 };
 
 typedef struct {
 	EventField field;
@@ -99,22 +104,29 @@ static void clear(KeyList *list)
 }
 
 /* What was appended behind the last key becomes a key, unless it is there already. */
-static void close_key(KeyList *list)
+static bool close_key(KeyList *list, Err *err)
 {
 	size_t from = list->count ? list->ends[list->count - 1] : 0;
 	Str key = { list->text.s + from, list->text.len - from };
 
+	if (key.len > KEY_MAX)
+		return err_set(err, ERR_SCRIPT, "a key of %zu bytes is too long (at most %d)",
+			key.len, KEY_MAX);
 	for (size_t i = 0; i < list->count; i++) {
 		if (str_eq(key_list_at(list, i), key)) {
 			list->text.len = from;
-			return;
+			return true;
 		}
 	}
+	if (list->count == KEYS_MAX)
+		return err_set(
+			err, ERR_SCRIPT, "an event has too many keys (at most %d)", KEYS_MAX);
 	if (list->count == list->cap) {
 		list->cap = list->cap ? list->cap * 2 : 4;
 		list->ends = mem_realloc(list->ends, list->cap * sizeof(*list->ends));
 	}
 	list->ends[list->count++] = list->text.len;
+	return true;
 }
 
 static bool add_part(const KeyRule *k, size_t i, KeyPart part, KeyList *out, Err *err)
@@ -256,9 +268,8 @@ bool key_rule_paths(const KeyRule *k, const Event *e, KeyList *out, Err *err)
 		ok = add_part(k, i, part, out, err) || path_wrong(&k->paths[i], part, err);
 	}
 	buf_free(&scratch.unescaped);
-	if (ok)
-		close_key(out);
-	else
+	ok = ok && close_key(out, err);
+	if (!ok)
 		clear(out);
 	return ok;
 }
@@ -277,7 +288,7 @@ static KeyPart lua_part(lua_State *L, Scratch *scratch)
 		return part;
 	case LUA_TNUMBER:
 		if (lua_tonumber(L, -1) - lua_tonumber(L, -1) != 0)
-			return part; /* an infinity, or no number at all */
+			return (KeyPart){ PART_NAN, { NULL, 0 } };
 		part.kind = PART_NUMBER;
 		part.text.len = number_print(lua_tonumber(L, -1), scratch->scratch);
 		part.text.s = scratch->scratch;
@@ -308,7 +319,7 @@ static void fail_key(lua_State *L, const KeyRule *k, Err *err, const char *fmt, 
 }
 
 /* [… scalar] -> [… scalar] */
-static void add_scalar(lua_State *L, const KeyRule *k, size_t i, KeyList *out)
+static void add_part_of_key(lua_State *L, const KeyRule *k, size_t i, KeyList *out)
 {
 	Scratch scratch = { 0 };
 	Err err = { 0 };
@@ -327,10 +338,21 @@ static void add_tuple(lua_State *L, const KeyRule *k, KeyList *out)
 		fail_key(L, k, &err, "a key has %zu parts, and it has %zu", n);
 	for (size_t i = 0; i < n; i++) {
 		lua_rawgeti(L, -1, (int)i + 1);
-		add_scalar(L, k, i, out);
+		add_part_of_key(L, k, i, out);
 		lua_pop(L, 1);
 	}
-	close_key(out);
+	if (!close_key(out, &err))
+		fail_key(L, k, &err, NULL, 0);
+}
+
+/* A key of one part. [… scalar] -> [… scalar] */
+static void add_scalar(lua_State *L, const KeyRule *k, KeyList *out)
+{
+	Err err = { 0 };
+
+	add_part_of_key(L, k, 0, out);
+	if (!close_key(out, &err))
+		fail_key(L, k, &err, NULL, 0);
 }
 
 static bool is_list_of_lists(lua_State *L)
@@ -343,18 +365,34 @@ static bool is_list_of_lists(lua_State *L)
 	return answer;
 }
 
+/* [… table] -> [… table] */
+static bool has_members(lua_State *L)
+{
+	bool some;
+
+	lua_lazy_check(L, lua_gettop(L));
+	lua_pushnil(L);
+	some = lua_next(L, -2) != 0;
+	lua_pop(L, some ? 2 : 0);
+	return some;
+}
+
 /* [… list] -> [… list] */
 static void add_each(lua_State *L, const KeyRule *k, KeyList *out)
 {
 	size_t n = lua_objlen(L, -1);
+	Err err = { 0 };
 
+	if (n == 0 && has_members(L))
+		fail_key(L, k, &err,
+			"a table with names is no key (return a text, a number, or a list of keys)",
+			0);
 	for (size_t i = 0; i < n; i++) {
 		lua_rawgeti(L, -1, (int)i + 1);
 		if (shape_nkeys(k->shape) > 1) {
 			add_tuple(L, k, out);
 		} else {
-			add_scalar(L, k, 0, out);
-			close_key(out);
+			add_scalar(L, k, out);
 		}
 		lua_pop(L, 1);
 	}
@@ -375,8 +413,7 @@ void key_rule_call(lua_State *L, const KeyRule *k, KeyList *out)
 	} else if (shape_nkeys(k->shape) > 1) {
 		add_tuple(L, k, out);
 	} else {
-		add_scalar(L, k, 0, out);
-		close_key(out);
+		add_scalar(L, k, out);
 	}
 	lua_pop(L, 1);
 }

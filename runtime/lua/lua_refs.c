@@ -83,11 +83,14 @@ static void open_source(lua_State *L, Refs *refs, const char *name)
 		fail(L, s, name, &err);
 	}
 	h = lua_handler_open(&options, lua_tostring(L, -1), &err);
-	if (h == NULL)
+	if (h == NULL) {
 		fail(L, s, name, &err);
+		return;
+	}
 	lua_pop(L, 1);
 	*source = (Source){ .script = script_of(h) };
 	refs->nsources++;
+	states_limit(source->script->states, SIZE_MAX); /* no row comes a second time */
 	if (source->script->sql == NULL)
 		return;
 	err_set(&err, ERR_SCRIPT,
@@ -362,6 +365,16 @@ void refs_need(Refs *refs, Script *s, EventSlice page, size_t from, size_t to)
 
 		script_ask(s, refs_key(refs, states_at(expected->states, slot)->key));
 	}
+}
+
+Str refs_touched(Refs *refs, size_t index, size_t nth)
+{
+	const Script *s = refs->expect ? refs->sources[refs->expect->source].script : NULL;
+	const EventKeys *k = s ? &s->page.events[index - s->page.from] : NULL;
+
+	if (k == NULL || !takes(s, index) || nth >= k->count)
+		return (Str){ NULL, 0 };
+	return refs_key(refs, states_at(s->states, s->page.slots[k->first + nth])->key);
 }
 
 typedef struct {

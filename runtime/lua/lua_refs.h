@@ -29,6 +29,9 @@ typedef struct {
 } RefChange;
 
 Str refs_key(Refs *refs, Str key); /* as the rule has it; lives until the next call */
+/* The rule's keys that the event may bring into the set of those that are expected, or take out of
+ * it; s == NULL behind the last one. Lives until the next call of either. */
+Str refs_touched(Refs *refs, size_t index, size_t nth);
 
 /* Gives the event at `index` of the page to those that take it. *changes live until the next call.
  * Where one of them fails it has its rows as before. */

@@ -93,7 +93,7 @@ void script_rule_open(lua_State *L, Script *s)
 	r->notes.watermark = INT64_MIN;
 	s->def.has_clock = true;
 	lua_getfield(L, -1, "engine");
-	s->def.after_alerts = flag(L, "after_alerts");
+	s->def.after_alerts = r->alerts = flag(L, "after_alerts");
 	r->max_keys = (int64_t)number(L, "max_keys");
 	r->trusted = flag(L, "trusted");
 	r->max_state = (size_t)number(L, "max_state");
@@ -158,9 +158,11 @@ static bool is_of_alert(const Event *e)
 	       memcmp(e->type.s, "alert.", 6) == 0;
 }
 
+/* An alert that only a projection reads is news when it is appended: the rule's clock, which waits
+ * for no other rule, may have gone beyond its own instant. */
 int64_t lua_rule_time(const Rule *r, const Event *e)
 {
-	return r->occurred || is_of_alert(e) ? e->occurred_us : e->timestamp_us;
+	return r->occurred || (r->alerts && is_of_alert(e)) ? e->occurred_us : e->timestamp_us;
 }
 
 int64_t lua_rule_horizon(const Rule *r, int64_t timestamp_us)

@@ -29,10 +29,12 @@ typedef struct Rule {
 	int handle, counts, fire, drop, expect, probe,
 		memory; /* registry: of the engine; LUA_NOREF: none */
 	bool occurred;  /* its clock is the events' occurred_at */
+	bool alerts;    /* alerts are among its own events */
 	int64_t lateness, max_keys;
 	size_t max_state;
 	bool trusted; /* no function of a user's writes to its states */
 	bool wants;   /* restore() comes first */
+	bool said_full;
 	Timers *timers;
 	RuleNotes notes;
 	Str fresh;       /* JSON: the engine's memory before its first event */

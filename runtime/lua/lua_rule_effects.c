@@ -149,6 +149,17 @@ void lua_rule_back(lua_State *L, Script *s)
 
 /* ---- raising ---- */
 
+/* The part of the rule that said it, for messages. [effect] -> [effect] */
+static const char *said_by(lua_State *L)
+{
+	const char *kind;
+
+	lua_getfield(L, -1, "kind");
+	kind = lua_tostring(L, -1); /* the effect holds it */
+	lua_pop(L, 1);
+	return kind != NULL && strcmp(kind, "event") == 0 ? "emit" : kind;
+}
+
 void lua_rule_raise(lua_State *L, Script *s)
 {
 	Rule *r = s->rule;
@@ -157,7 +168,7 @@ void lua_rule_raise(lua_State *L, Script *s)
 
 	if (before > 0)
 		buf_addc(&r->raised, ',');
-	if (!lua_json_encode(L, lua_gettop(L), &r->raised, "raised", &err)) {
+	if (!lua_json_encode(L, lua_gettop(L), &r->raised, said_by(L), &err)) {
 		r->raised.len = before;
 		err_prefix(&err, "%s: %s", s->def.path, s->subject);
 		lua_host_raise(L, &err);

@@ -145,20 +145,31 @@ static void fire_loaded(lua_State *L, Work *w, int64_t before)
 		luaL_error(L, "the state of key %s was not loaded", timer.key.s);
 }
 
-/* After alerts other keys' timers wait for the rules that make them. */
+static void fire_key(lua_State *L, Work *w, Str key, int64_t before)
+{
+	Script *s = w->s;
+	Timer timer;
+
+	if (parked_has(s->parked, key))
+		return;
+	while (timers_get(s->rule->timers, key, &timer) && timer.due < before)
+		fire_timer(L, w, &timer);
+}
+
+/* After alerts other keys' timers wait for the rules that make them: not those of keys that may be
+ * expected from now on, or no longer. */
 static void fire_own(lua_State *L, Work *w, const EventKeys *k, int64_t before)
 {
 	Script *s = w->s;
+	Refs *refs = s->rule->refs;
+	Str key;
 
-	for (uint32_t i = 0; i < k->count; i++) {
-		Str key = states_at(s->states, s->page.slots[k->first + i])->key;
-		Timer timer;
-
-		if (parked_has(s->parked, key))
-			continue;
-		while (timers_get(s->rule->timers, key, &timer) && timer.due < before)
-			fire_timer(L, w, &timer);
-	}
+	for (uint32_t i = 0; i < k->count; i++)
+		fire_key(L, w, states_at(s->states, s->page.slots[k->first + i])->key, before);
+	if (refs == NULL || w->page.events[w->at].id <= s->rule->notes.fed)
+		return;
+	for (size_t n = 0; (key = refs_touched(refs, w->at, n)).s != NULL; n++)
+		fire_key(L, w, key, before);
 }
 
 /* ---- events ---- */

@@ -171,11 +171,14 @@ void lua_rule_push(lua_State *L, Script *s, uint32_t slot)
 		script_steps_state(L, s);
 }
 
-/* Once: from then on the count tells. */
+/* Once, however often the event is tried: from then on the count tells. */
 static void say_full(const Script *s, Str key)
 {
 	Buf line = { 0 };
 
+	if (s->rule->said_full)
+		return;
+	s->rule->said_full = true;
 	buf_addf(&line,
 		"%s has %lld keys, and max_keys is %lld: key %.*s and all other new ones are "
 		"passed over (set a ttl, or raise max_keys)",
@@ -192,7 +195,7 @@ bool lua_rule_full(lua_State *L, Script *s, uint32_t slot)
 
 	if (st->exists || s->rule->notes.keys < s->rule->max_keys)
 		return false;
-	if (lua_rule_count(L, s, "max_keys") == 1)
-		say_full(s, st->key);
+	lua_rule_count(L, s, "max_keys");
+	say_full(s, st->key);
 	return true;
 }

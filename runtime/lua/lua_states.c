@@ -59,6 +59,11 @@ States *states_open(size_t limit)
 	return s;
 }
 
+void states_limit(States *s, size_t limit)
+{
+	s->limit = limit;
+}
+
 static void unlink_slot(States *s, State *slot)
 {
 	if (slot->newer != NOBODY)

@@ -24,6 +24,7 @@ typedef struct {
 } State;
 
 States *states_open(size_t limit);
+void states_limit(States *s, size_t limit);
 void states_close(States *s);
 
 /* Finds the slot of a key, or makes one; it is not dropped before the next states_page(). */

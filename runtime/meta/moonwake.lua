@@ -97,10 +97,10 @@
 ---@field states table<string, string[]> each state -> the list of those that may follow it ({}: none does) (required)
 
 ---@class moonwake.Rule
----@field absent? moonwake.Absent the condition is on when no own event came for some time
+---@field absent? moonwake.Absent the condition is on when no own event came for some time; the subject has last, the time of the last one (nil: none ever came), and since, from when the silence counts
 ---@field act? moonwake.Action | moonwake.Action[] | fun(subject: any, k: table, event: moonwake.Event?): any what to do when it fires: publish, webhook, command, sql or pg_notify, a list, or a function that returns it
 ---@field budget? integer what one event or timer may spend (default 10000000; 1000 to 1000000000000 instructions)
----@field by? string | string[] | table<string, string> | fun(event: moonwake.Event): any what the rule watches one by one: a path of the event, a list of paths, { name = path }, or a function that returns a key, a list of keys, or nil (default "aggregate_id")
+---@field by? string | string[] | table<string, string> | fun(event: moonwake.Event): any what the rule watches one by one: a path of the event, a list of paths, { name = path }, or a function that returns a key, a list of keys, or nil (default "aggregate_id"); k has its parts by their names
 ---@field clear? moonwake.Predicate | moonwake.Levels turns it off again, in the same form; without it, the condition is off when `when` is
 ---@field clock? "timestamp" | "occurred" the rule's time: when events were appended, or when they happened (default "timestamp"; one of timestamp, occurred)
 ---@field cooldown? moonwake.Duration how long after a firing the key cannot fire anew
@@ -109,7 +109,7 @@
 ---@field flap? moonwake.Flap a condition that goes on and off all the time keeps one alert, muted
 ---@field fold? moonwake.Fold the subject is a state that the rule makes of the events
 ---@field group? moonwake.Group how notifications are gathered
----@field hold? moonwake.Duration how long the condition must stay on before it fires; the alert is pending meanwhile
+---@field hold? moonwake.Duration how long the condition must stay on before it fires; the alert is pending meanwhile (durations are seconds, or "90s", "5m", "1h30m", "2d")
 ---@field jit? boolean compiles the script's loops; a trusted script's choice, since the budget cannot stop compiled code (default false)
 ---@field kind? "alert" | "signal" an alert lasts until it is resolved; a signal fires and is over (default "alert"; one of alert, signal)
 ---@field labels? table<string, string> | fun(k: table, subject: any): table name -> text (with {names} as in the summary), or a function(k, subject); they stay as they are while the alert lasts
@@ -119,18 +119,18 @@
 ---@field max? integer with mode queued or parallel: how many at most (default 10; 1 to 100000)
 ---@field max_alerts? integer firings within a minute of the rule's clock; more are muted and counted (default 600; 1 to 1000000 a minute)
 ---@field max_keys? integer how many keys have a state; more are refused and counted (default 100000; 1 to 1000000000)
----@field max_state? integer what the state of a key may take (default 65536, 1048576 with clock = "occurred", and 48 more for each entry that a window may have) (256 to 16777216 bytes)
+---@field max_state? integer what the state of a key may take (default 65536, 4194304 with clock = "occurred", and 48 more for each entry that a window may have) (256 to 16777216 bytes)
 ---@field memory? integer what the script may hold, its cached states apart (default 64; 1 to 65536 megabytes)
 ---@field mode? "single" | "restart" | "queued" | "parallel" what a new action does while one of the same rule and key is under way: nothing, take its place, wait, or run beside it (default "single"; one of single, restart, queued, parallel)
 ---@field mute? moonwake.Mute whom it mutes while it fires, and when it is muted itself
----@field notify? string | string[] the receivers that are told: a name, or a list
+---@field notify? string | string[] the receivers that are told: a name, or a list; each is a file rules/receivers/NAME.lua
 ---@field on string | string[] event type or glob, or a list of them: the rule's own events (required)
 ---@field on_change? "rebuild" | "keep" | "restart" when the rule's meaning changes: its state is made anew from history, stays, or begins empty (default "rebuild"; one of rebuild, keep, restart)
 ---@field on_error? "stop" | "skip" | "park_key" when a function of it fails: stop, skip the event, or park the event and all later ones of its key (default "park_key"; one of stop, skip, park_key)
 ---@field on_silence? "hold" | "clear" a window of values runs empty: the alert stays as it is, or is resolved (default "hold"; one of hold, clear)
 ---@field runbook? string where it says what to do: a URL
 ---@field score? moonwake.Score the subject is what a detector says about the value
----@field seq? moonwake.Seq the condition is on when events came in this order
+---@field seq? moonwake.Seq the condition is on when events came in this order: a list of types, or of { on = type, where = function(event) }; the subject is the list of these events
 ---@field severity? "info" | "warning" | "error" | "critical" the level of a rule whose `when` is one function (default "warning"; one of info, warning, error, critical)
 ---@field since? "start" | "now" | moonwake.Duration where a rule that never ran begins: with the log, with what comes, or a duration before it (default "start")
 ---@field summary? string one line with {names}: parts of the key, labels, members of the subject, severity, paths of the event
@@ -138,7 +138,7 @@
 ---@field value? string | fun(event: moonwake.Event): number? the number that is looked at: a path of the event, or a function; an event without one is passed over
 ---@field when? moonwake.Predicate | moonwake.Levels turns the condition on: function(subject, k, event), or { info =, warning =, error =, critical = functions }
 ---@field where? fun(event: moonwake.Event): any the own events that count: those for which it returns something
----@field window? moonwake.Window the subject is what happened during some time
+---@field window? moonwake.Window the subject is what happened during some time: count, rate (a second), span (seconds); with value also sum, avg, min, max, first, last, sd, slope (a second); with the fields of these names distinct, quantile
 
 ---@class moonwake.Absent
 ---@field expect? moonwake.Ref | string[] the keys that count, also when they never had an event: ref "projection.column" (where it is true), ref "projection" (all of its keys), or a list
@@ -225,31 +225,31 @@ function ref(name) end
 ---@return number
 function now() end
 
---- What `emit` of a rule returns: an event that is appended when it fires
+--- What `emit` of a rule returns: an event that is appended when it fires; options { aggregate_type =, aggregate_id = }
 ---@param type string the new event's type
 ---@param data table? what happened
 ---@param options table? { aggregate_type =, aggregate_id = } (default: "alert" and the episode's id)
 ---@return moonwake.Emitted
 function event(type, data, options) end
 
---- What `act` of a rule returns: an event that is appended unless the firing is old news
+--- What `act` of a rule returns: an event that is appended unless the firing is old news; options as of event()
 ---@param type string the new event's type
 ---@param data table? what is asked for
 ---@param options table? { aggregate_type =, aggregate_id = } (default: "alert" and the episode's id)
 ---@return moonwake.Action
 function publish(type, data, options) end
 
---- What `act` of a rule returns: a delivery to a receiver
+--- What `act` of a rule returns: a delivery to a receiver: webhook { to = "receiver", data = { … } }
 ---@param options table { to = "receiver", data = { … } }
 ---@return moonwake.Action
 function webhook(options) end
 
---- What `act` of a rule returns: data on the standard input of a program that a receiver names
+--- What `act` of a rule returns: data on the standard input of a program that a receiver names: command { to = "receiver", data = { … } }
 ---@param options table { to = "receiver", data = { … } }
 ---@return moonwake.Action
 function command(options) end
 
---- What `act` of a rule returns: a statement for the database
+--- What `act` of a rule returns: a statement for the database, with $1, $2 … for the values
 ---@param text string one statement, with $1, $2 … for the values
 ---@param ... any the values
 ---@return moonwake.Action

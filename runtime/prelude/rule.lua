@@ -15,7 +15,7 @@ local schema = require "prelude.schema"
 
 local FIELDS = api.definitions.rule.fields
 local INPUTS = { "window", "absent", "seq", "fold", "score" }
-local STATE, WAITING_STATE, ENTRY = 65536, 1048576, 48 -- bytes: a key's; with waiting events; a window's
+local STATE, WAITING_STATE, ENTRY = 65536, 4194304, 48 -- bytes: a key's; with waiting events; a window's
 -- The module of the prelude that an input is in.
 local MODULES = { window = "window", absent = "absent", seq = "seq", fold = "fold", score = "fold" }
 
@@ -92,19 +92,20 @@ end
 
 -- What a rebuild needs -----------------------------------------------------------------------------------------
 
---- How much history decides what an input's state is and says; nil: all of it.
+--- How much history decides what an input's state is and says; nil: all of it. A session's beginning, a first step
+--- while another waits, and a window with too few entries depend on what was before, and so on.
 local function input_horizon(def)
   if def.input == "plain" then
     return def.kind == "signal" and 0 or def.ttl
   elseif def.window then
     local w = def.window
-    if w.kind == "session" then
-      return w.over and w.over + w.gap
-    elseif def.value and def.on_silence == "hold" and def.kind ~= "signal" then
+    if w.kind == "session" or w.min then
+      return nil
+    elseif def.value and def.on_silence == "hold" then
       return def.ttl and def.ttl + 2 * w.over
     end
     return 2 * w.over
-  elseif def.seq and type(def.seq.within) == "number" and def.kind == "signal" then
+  elseif def.seq and type(def.seq.within) == "number" and def.kind == "signal" and not def.seq.missing then
     return def.seq.within
   elseif def.absent and not def.absent.expect then
     return def.ttl
@@ -113,13 +114,14 @@ end
 
 
 --- Microseconds of history from which the state comes out the same as from all of it, or nil. What waits for something
---- that may have happened at any time (a latch, a fold, a list of results, a projection) needs all.
+--- that may have happened at any time (a latch, a fold, a list of results, a projection, the latest occurred_at) needs
+--- all; so does a cooldown, which begins where the one before it ended.
 local function horizon(def, refs)
   local base = input_horizon(def)
-  if not base or def.clears or def.flap or #refs > 0 then
+  if not base or def.clears or def.flap or def.cooldown or def.clock == "occurred" or #refs > 0 then
     return nil
   end
-  return base + (def.hold or 0) + (def.linger or 0) + (def.cooldown or 0)
+  return base + (def.hold or 0) + (def.linger or 0)
 end
 
 
@@ -326,12 +328,22 @@ local function spec_of(def, raw, refs, host, json)
   for i, ref in ipairs(refs) do
     names[i] = ref.name
   end
-  return { name = def.name, version = 1, form = "document", key = json.array(key), body = digest.body(def, raw, host),
-    wording = digest.wording(def, raw, host), on_change = def.on_change, since = def.since,
+  return { name = def.name, version = 1, form = "document", key = json.array(key),
+    body = digest.body(def, raw, host, names), wording = digest.wording(def, raw, host),
+    on_change = def.on_change, since = def.since,
     horizon = horizon(def, refs), kind = def.kind, severity = def.severity, clock = def.clock,
     notify = def.notify or json.array({}), group = def.group, inhibits = def.inhibits, calendar = def.calendar_name,
     refs = json.array(names), mode = def.mode, max = def.max, description = def.description,
     runbook = def.runbook }, key
+end
+
+
+--- The key function, for which there is no instant yet, and no ref: keys are found before earlier events are handled.
+local function key_maker(make, clock)
+  return make and function(event)
+    clock.t, clock.finding_key = nil, true
+    return make(event)
+  end
 end
 
 
@@ -363,7 +375,8 @@ local function normalise(name, raw, host)
   expectations(def, engine, host, json)
   return { version = 1, on_error = def.on_error, budget = raw.budget, memory = raw.memory, jit = def.jit,
     form = "document", key = key, key_names = def.key_names, key_paths = def.key_paths,
-    key_function = def.key_function, columns = {}, types = types, handlers = handlers_of(types), spec = spec,
+    key_function = key_maker(def.key_function, host.clock), columns = {}, types = types,
+    handlers = handlers_of(types), spec = spec,
     engine = engine }
 end
 

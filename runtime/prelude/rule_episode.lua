@@ -96,9 +96,10 @@ local function evaluate(x, state)
 end
 
 
---- The level of a match that the input found itself: `when` may refuse it.
+--- The level of a match that the input found itself, or nil: `when` may refuse it. Levels that are on already stay so:
+--- only `clear` opens them.
 local function match(x, state)
-  local levels, top = x.def.levels, nil
+  local levels, top, taken = x.def.levels, nil, false
   local subject
   for i = 1, #levels do
     local level = levels[i]
@@ -106,15 +107,18 @@ local function match(x, state)
       subject = subject or x.input.subject(state, x.k)
     end
     local on = not level.when or (level.when(subject, x.k, x.event) and true)
-    latch(state, level.name, on)
     if on then
+      taken = true
+      latch(state, level.name, true)
+    end
+    if state.on and state.on[level.name] then
       top = level.name
     end
     if x.trace then
       x.trace.asked(level, false, on)
     end
   end
-  return top
+  return taken and top or nil
 end
 
 
@@ -257,6 +261,18 @@ local function appear(x, state, level)
 end
 
 
+--- Does a timer lead on from here? One that failed is gone: then the key's next result does what it was for.
+local function waits(state, ...)
+  local timers = state.timers
+  for i = 1, select("#", ...) do
+    if timers and timers[select(i, ...)] then
+      return true
+    end
+  end
+  return false
+end
+
+
 local function go_on(x, state, level)
   local ep = state.ep
   if state.phase == LINGERING then
@@ -287,6 +303,8 @@ local function go_off(x, state, reason)
     end
   elseif not state.phase then
     state.held = nil
+  elseif not waits(state, "linger") then
+    finish(x, state, "resolved", reason or state.reason or "cleared")
   end
 end
 
@@ -326,8 +344,10 @@ local function settle(x, state, level, reason, was)
     go_off(x, state, reason)
   elseif not state.phase then
     appear(x, state, level)
-  elseif state.phase == PENDING then
+  elseif state.phase == PENDING and waits(state, "hold", "cooldown") then
     state.level = level
+  elseif state.phase == PENDING then
+    fire(x, state, level, PENDING)
   else
     go_on(x, state, level)
   end
@@ -343,11 +363,16 @@ function episode.apply(x, state, verdict, reason)
     local level = match(x, state)
     if level then
       settle(x, state, level, reason, was)
+      return
+    elseif x.input.refuse then
+      x.input.refuse(state)
     end
+    verdict = nil
   elseif verdict == "off" then
     state.on = nil
     settle(x, state, nil, reason, was)
-  elseif x.def.asserts and was and x.event then
+  end
+  if not verdict and x.def.asserts and was and x.event then
     local asked, level = ask_clear(x, state)
     if asked then
       settle(x, state, level, nil, was)

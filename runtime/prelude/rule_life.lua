@@ -23,7 +23,8 @@
 -- * A key of which nothing is left (no phase, no latch, no timer, nothing in the input) is forgotten, its time too.
 --
 -- What happens without an alert to tell of it is counted in the memory: without_value, cooldown (signals dropped),
--- muted_limit, too_deep, late_dropped, late_counted, late_amended, window_full; by the host: max_keys.
+-- muted_limit, too_deep, late_dropped, late_counted, late_amended, buffer_full, window_full; by the host:
+-- max_keys.
 --
 -- The state of a key is a JSON document: t (its time), phase, level, on (the latches), ep (the episode), held, reason,
 -- ring and flapping, buffer, i (the input's), timers (name -> due) with next and next_name, and of its last event id,
@@ -34,6 +35,7 @@ local probe = require "prelude.rule_probe"
 local raise = require "prelude.rule_raise"
 
 local life = {}
+local WAITING = 1000 -- events of a key that wait for their time (clock = "occurred"); the oldest is then early
 
 local set, apply, expire = episode.set, episode.apply, episode.expire
 
@@ -71,7 +73,7 @@ local function enter(x, state, t, key_text, event, source)
   local last = state.t
   t = last and last > t and last or t
   x.t, x.event, x.source, x.key_text, x.k = t, event, source, key_text, x.key_parts(key_text)
-  x.value, x.trace = nil, nil
+  x.value, x.trace, x.finding_key = nil, nil, nil
   return t
 end
 
@@ -109,16 +111,21 @@ local function read_value(x, event)
 end
 
 
+--- The key had an own event.
+local function note_event(x, state, t)
+  state.t = t
+  if x.def.ttl then
+    set(state, "ttl", t + x.def.ttl)
+  end
+end
+
+
 --- An event that passed `where`, at its place in the rule's time. Returns it, unless it was passed over.
 local function handle(x, state, event, t)
-  local def = x.def
   if not read_value(x, event) then
     return
   end
-  state.t = t
-  if def.ttl then
-    set(state, "ttl", t + def.ttl)
-  end
+  note_event(x, state, t)
   apply(x, state, x.input.event(state, event, t, x.k, x.value))
   return event
 end
@@ -131,20 +138,23 @@ local function handle_late(x, state, event, occurred, t)
     x.count("late_dropped")
     return
   end
-  if fate == "amend" and x.input.late and read_value(x, event) then
+  local has_value = read_value(x, event)
+  if has_value and fate == "amend" and x.input.late then
     local entered, verdict, reason = x.input.late(state, event, occurred, x.k, x.value)
     if entered then
       x.count("late_amended")
-      state.t = t
-      if x.def.ttl then
-        set(state, "ttl", t + x.def.ttl)
-      end
+      note_event(x, state, t)
       apply(x, state, verdict, reason)
       return event
     end
   end
   x.count("late_counted")
-  return handle(x, state, event, t)
+  if not has_value then
+    return
+  end
+  note_event(x, state, t)
+  apply(x, state, x.input.event(state, event, t, x.k, x.value))
+  return event
 end
 
 
@@ -177,6 +187,21 @@ local function take_first(state)
     state.buffer = nil
   end
   return taken
+end
+
+
+--- `failed`: a copy of one of the first instant's.
+local function drop_buffered(state, list, failed)
+  local place = 1
+  for i = 1, #list do
+    place = failed and list[i].e.id == failed.id and i or place
+  end
+  table.remove(list, place)
+  if list[1] then
+    set(state, "buffer", list[1].at)
+  else
+    state.buffer = nil
+  end
 end
 
 
@@ -233,6 +258,10 @@ function life.open(def, native, clock, key_parts)
   --- One own event of a key. `late`: with clock = "occurred", it came behind the horizon.
   function engine.handle(state, event, t, key_text, late)
     local occurred = t
+    while state.buffer and #state.buffer >= WAITING do -- a limit makes an alert early, it does not lose one
+      x.count("buffer_full")
+      engine.fire(state, state.next, key_text)
+    end
     t = enter(x, state, t, key_text, event, event)
     if x.probing then
       watch(x, state, "event")
@@ -257,7 +286,7 @@ function life.open(def, native, clock, key_parts)
 
   --- Whether an event whose key failed would have counted: what `where` keeps out needs none.
   function engine.counts(event, t)
-    x.t, x.trace = t, nil
+    x.t, x.trace, x.finding_key = t, nil, nil
     return passes(x, event)
   end
 
@@ -297,12 +326,13 @@ function life.open(def, native, clock, key_parts)
     return leave(x, state, event)
   end
 
-  --- The key's earliest timer failed: it is gone, and with it what it was for.
+  --- The key's earliest timer failed: it is gone, and with it what it was for; of several events that waited for the same
+  --- instant only the one that failed.
   function engine.drop(state)
-    local name = state.next_name
+    local name, list = state.next_name, state.buffer
     set(state, name, nil)
     if name == "buffer" then
-      take_first(state)
+      drop_buffered(state, list, x.event)
     end
   end
 

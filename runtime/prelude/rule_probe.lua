@@ -61,6 +61,9 @@ end
 
 
 local function pending(x, state)
+  if not state.timers or not (state.timers.hold or state.timers.cooldown) then
+    return "hold: its timer failed (a dead letter says why)"
+  end
   return ("hold: on since %s, and fires at %s if it stays on"):format(x.native.iso(state.ep.since / 1e6),
     x.native.iso(state.timers.hold and state.timers.hold / 1e6 or state.timers.cooldown / 1e6))
 end
@@ -128,7 +131,8 @@ function probe.begin(x, state, what)
 
   function trace.leave(after)
     record.after, record.value = after.phase or "inactive", x.value
-    record.subject = (after.i or x.event) and not record.buffered and record.where ~= false
+    local seen = x.event and (x.value ~= nil or not x.def.value) or not x.event and after.i
+    record.subject = seen and not record.buffered and record.where ~= false
       and raise.report(x, after) or {}
     record.timers = {}
     for name, due in pairs(after.timers or {}) do

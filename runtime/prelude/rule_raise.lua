@@ -4,7 +4,7 @@ local raise = {}
 
 local DEPTH_MAX = 8
 local REPORT_MAX = 24 -- members of a subject that are told
-local TEXT_MAX = 500
+local TEXT_MAX = 500 -- bytes of a text of them, of a label, and of what a template shows
 
 
 -- Texts --------------------------------------------------------------------------------------------------------
@@ -26,6 +26,19 @@ local function show(value)
   return tostring(value)
 end
 raise.show = show
+
+
+--- As much of a text as people read, and never a part of a character.
+local function clip(value)
+  if type(value) ~= "string" or #value <= TEXT_MAX then
+    return value
+  end
+  local to = TEXT_MAX
+  while to > 0 and value:byte(to + 1) >= 0x80 and value:byte(to + 1) < 0xc0 do
+    to = to - 1
+  end
+  return value:sub(1, to)
+end
 
 
 --- The member at a path, or nil.
@@ -75,7 +88,7 @@ local function of_event(scope, name)
   end
   if is_scalar(value) then
     scope.seen = scope.seen or {}
-    scope.seen[name] = value
+    scope.seen[name] = clip(value)
   end
   return value
 end
@@ -98,7 +111,9 @@ local function find(scope, name)
   elseif value == nil then
     value = scope.seen and scope.seen[name]
   end
-  return is_scalar(value) and value or nil
+  if is_scalar(value) then
+    return value
+  end
 end
 
 
@@ -108,7 +123,7 @@ local function render(parts, scope)
   for i, part in ipairs(parts) do
     if type(part) == "table" then
       local value = find(scope, part.name)
-      out[i] = value == nil and "{" .. part.name .. "}" or show(value)
+      out[i] = value == nil and "{" .. part.name .. "}" or clip(show(value))
     else
       out[i] = part
     end
@@ -129,8 +144,7 @@ local function scalars(x, t)
   end
   table.sort(names)
   for i = 1, math.min(#names, REPORT_MAX) do
-    local value = t[names[i]]
-    out[names[i]] = type(value) == "string" and value:sub(1, TEXT_MAX) or value
+    out[names[i]] = clip(t[names[i]])
   end
   return out
 end
@@ -149,7 +163,7 @@ function raise.report(x, state)
   if type(subject) == "table" then
     return scalars(x, subject)
   elseif is_scalar(subject) then
-    return { value = subject }
+    return { value = clip(subject) }
   end
   return {}
 end
@@ -208,13 +222,13 @@ local function labels_of(x, state, report)
         fail(x.native, def.labels, "labels returned %s, which is no text (give names and texts)",
           type(name) == "string" and name .. " = a " .. type(value) or "a list")
       end
-      out[name] = show(value)
+      out[name] = clip(show(value))
     end
     return out
   end
   local scope = { k = x.k, report = report, rule = def.name, event = x.event, fields = def.event_fields }
   for name, parts in pairs(def.labels) do
-    out[name] = render(parts, scope)
+    out[name] = clip(render(parts, scope))
   end
   return out
 end
@@ -273,7 +287,9 @@ function raise.transition(x, state, ep, transition, from, reason, muted)
   record.labels, record.subject = ep.labels or {}, raise.report(x, state)
   record.notify, record.group, record.inhibits = def.notify, def.group, def.inhibits
   record.description, record.runbook = def.description, def.runbook
-  record.summary = summary(x, record, ep)
+  -- what it was about, not what the values are when it is over
+  record.summary = (transition == "resolved" or transition == "expired") and ep.text or summary(x, record, ep)
+  ep.text = transition == "firing" and record.summary or ep.text
   x.native.raise(record)
 end
 

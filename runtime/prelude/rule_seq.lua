@@ -4,19 +4,20 @@
 -- with all steps, while what is missing may still come), match (the steps of the last match, while it matters). An
 -- instance is { steps = events, by = the last instant of its time }.
 local duration = require "prelude.duration"
+local raise = require "prelude.rule_raise"
 
 local TIMER = "i.seq"
 
 
 --- The time that an instance has, from its first event.
-local function patience(within)
+local function patience(within, native)
   if type(within) ~= "function" then
     return function() return within end
   end
   return function(event)
     local us, problem = duration.parse(within(event))
     if not us then
-      error("seq: within returned " .. problem, 0)
+      raise.fail(native, within, "seq: within returned %s", problem)
     end
     return us
   end
@@ -35,8 +36,9 @@ end
 
 
 return function(def, tools)
-  local steps, missing, within = def.seq, def.seq.missing, patience(def.seq.within)
+  local steps, missing, within = def.seq, def.seq.missing, patience(def.seq.within, tools.native)
   local seq = { signal = missing == nil }
+  local before -- the match that the one at work took the place of
 
 
   local function capture(event, t)
@@ -66,7 +68,7 @@ return function(def, tools)
     elseif missing then
       i.waiting, i.partial = instance, nil
     else
-      i.match = instance.steps
+      before, i.match = i.match, instance.steps
       return "on"
     end
   end
@@ -127,7 +129,7 @@ return function(def, tools)
   function seq.timer(state, _, due)
     local i, verdict = state.i, nil
     if i.waiting and i.waiting.by <= due then
-      i.match, i.waiting, verdict = i.waiting.steps, nil, "on"
+      before, i.match, i.waiting, verdict = i.match, i.waiting.steps, nil, "on"
     end
     for name, instance in pairs(i.partial or {}) do
       if instance.by <= due then
@@ -136,6 +138,12 @@ return function(def, tools)
     end
     tidy(state, i)
     return verdict
+  end
+
+
+  --- The match at work is none after all.
+  function seq.refuse(state)
+    state.i.match = before
   end
 
 

@@ -134,6 +134,9 @@ return function(native)
         error(("ref \"%s\" was not found when the rule was loaded (write its name as a text in the file)"):format(
           name), 2)
       end
+      if clock.finding_key then
+        error(("ref \"%s\" is not known yet where the key is made (by depends on the event alone)"):format(name), 2)
+      end
       local row = native.ref(refs[name], key)
       if row == nil or column == "" then
         return row

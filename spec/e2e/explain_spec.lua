@@ -187,7 +187,7 @@ describe("explain --why-not", function()
 
   it("says what kept the events from counting", function()
     assert.matches("^`where` was false for its 1 event, the last one #6 container.crashed", (why("crash_loop", "agent", "d-3")))
-    assert.matches("^no event of these types has this key: container.crashed, container.started", (why("crash_loop", "agent", "d-9")))
+    assert.matches("^no own event of the rule has this key; it reads container.crashed, container.started", (why("crash_loop", "agent", "d-9")))
     assert.matches("1 event had no value", (why("hot", "d")))
     assert.matches("1 event had no key: .-key 'data.app': text expected", explain(bench, "--why-not", "crash_loop", "agent", "d-5").out)
   end)

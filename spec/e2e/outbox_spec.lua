@@ -91,6 +91,25 @@ describe("the outbox", function()
       assert.equal("d-1 7,d-1 7", bench:psql("SELECT string_agg(who || ' ' || n, ',') FROM public.done"))
     end)
 
+    it("a statement that still runs when its daemon is killed is done once too", function()
+      bench:psql("CREATE TABLE public.done (who text); GRANT ALL ON public.done TO moonwake_run")
+      local gate = bench.server:session { db = bench.db }
+      finally(function() gate:close() end)
+      gate:run("SELECT pg_advisory_lock(77)")
+      local killed = bench:daemon()
+      raise(effect(1, { notify = {} }), action(1, { act = "sql", data = { text = "INSERT INTO public.done SELECT 'd-1' FROM pg_advisory_xact_lock(77)" } }))
+      bench:eventually("SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'INSERT INTO public.done%'", "1")
+
+      killed:signal("KILL")
+      bench:daemon()
+      bench:eventually("SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND wait_event = 'advisory' AND usename <> 'postgres'", "2")
+      gate:run("SELECT pg_advisory_unlock(77)")
+
+      bench:eventually("SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND wait_event = 'advisory'", "0")
+      bench:eventually("SELECT tries || state FROM moonwake.outbox", "2done")
+      assert.equal("1", bench:psql("SELECT count(*) FROM public.done"))
+    end)
+
     it("one that the server refuses is listed, one that would end the transaction is not run", function()
       bench:daemon()
 
@@ -156,8 +175,8 @@ describe("the outbox", function()
       bench.daemons[1]:expect("deliveries wait for receivers that are not defined: nobody", "err")
 
       local all, failed = outbox().out, outbox("--failed").out
-      assert.matches("nobody +firing +crash_loop +\"d%-2\" +waiting", all)
-      assert.matches("ops +firing +crash_loop +\"d%-1\" +failed +2 .*answered 500: the disk is full", failed)
+      assert.matches("nobody +firing +crash_loop +d%-2 +waiting", all)
+      assert.matches("ops +firing +crash_loop +d%-1 +failed +2 .*answered 500: the disk is full", failed)
       assert.is_nil(failed:find("nobody", 1, true))
       local shown = outbox("show", id_of("receiver = 'ops'")).out
       assert.matches("\n +1 .- 500 .-answered 500.*\n +2 .- 500 ", shown)

@@ -57,6 +57,23 @@ describe("the hash of a rule's meaning", function()
     end)
   end
 
+  it("follows the methods of an object, and a module that is required when the function runs", function()
+    local function class(n)
+      return body([[local o = require("x").new() rule "r" { on = "t", when = function(e) return o:f(e) end }]], {
+        ["scripts/lib/x.lua"] = ("local C = {} C.__index = C function C.f(self) return %d end "
+          .. "return { new = function() return setmetatable({}, C) end }"):format(n) })
+    end
+    local function late(n)
+      return body([[rule "r" { on = "t", when = function(e) return require "x" < e.version end }]], {
+        ["scripts/lib/x.lua"] = 'return require "y.z"', ["scripts/lib/y/z.lua"] = ("return %d -- %d"):format(n, n) })
+    end
+
+    assert.equal(class(1), class(1))
+    assert.are_not.equal(class(1), class(2))
+    assert.equal(late(1), late(1))
+    assert.are_not.equal(late(1), late(2))
+  end)
+
   it("rather changes once too often where functions share their lines", function()
     assert.are_not.equal(body(BASE), body(with("severity", "emit = function() end, severity")))
   end)

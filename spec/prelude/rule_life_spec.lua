@@ -453,6 +453,24 @@ describe("a rule whose input knows itself when it is on", function()
     assert.same({ "00:04:00 firing warning", "00:06:00 resolved warning (cleared)" }, r:said())
   end)
 
+  it("seq: a match that when refuses leaves an alert as it was, which clear can still end", function()
+    local r = engine.open [[on = "*", seq = { "a", "b", within = "5m" }, when = function(m) return m[2].data.v > 1 end,
+      clear = function(m, k, event) return event.type == "c" and m[2].data.v == 2 end]]
+    r:event("00:00", { "a" }):event("00:01", { "b", "a", { v = 2 } })
+    r:event("00:02", { "a" }):event("00:03", { "b", "a", { v = 1 } }):event("00:04", { "c" })
+
+    assert.same({ "00:01:00 firing warning", "00:04:00 resolved warning (cleared)" }, r:said())
+    assert.same({}, r.states)
+  end)
+
+  it("clock = \"occurred\": that a late event has no value is counted once", function()
+    local r = engine.open [[on = "t", value = "data.v", window = { over = "1h" }, when = function() return false end,
+      clock = "occurred", late = "amend"]]
+    r:event("00:40", { "t", "a", {}, occurred = "00:02" }, true)
+
+    assert.same({ without_value = 1, late_counted = 1 }, r:counts())
+  end)
+
   it("seq: levels judge a match", function()
     local r = engine.open [[on = "*", kind = "signal", seq = { "a", "b", within = "5m" }, when = { info = function() return true end,
       critical = function(m) return m[2].data.v > 1 end }]]
@@ -502,6 +520,19 @@ end)
 describe("with clock = \"occurred\"", function()
   local OCCURRED = [[on = "t", value = "data.v", when = function(v) return v > 70 end, clock = "occurred", lateness = "5m", ]]
 
+  it("handles the oldest early when a thousand wait, and counts it: nothing is lost", function()
+    local r = engine.open([[on = "t", window = { over = "1h" }, when = function(w) return w.count >= 1003 end, clock = "occurred"]])
+    for i = 1, 1002 do
+      r:event("00:10", { "t", "a", {}, occurred = ("00:%02d"):format(1 + i % 8) })
+    end
+
+    assert.equal(877, #r:state("a").buffer) -- the oldest instant had 125
+    assert.equal(1, r:counts().buffer_full)
+    r:event("00:10", { "t", "a", {}, occurred = "00:09" }):advance("00:10")
+    assert.equal("firing", r.raised[1].transition)
+    assert.equal(1003, r.raised[1].subject.count)
+  end)
+
   it("handles events in the order in which they occurred, whatever order they came in", function()
     local r = engine.open(OCCURRED .. "summary = '{value} {event_id}'")
     r:event("00:10", { "t", "a", { v = 80 }, occurred = "00:03" }):event("00:10", { "t", "a", { v = 1 }, occurred = "00:02" })
@@ -509,7 +540,8 @@ describe("with clock = \"occurred\"", function()
     assert.same({}, r.raised)
     assert.same({ engine.instant("00:01"), "buffer" }, { r:state().next, r:state().next_name })
     r:advance("00:03")
-    assert.same({ "90 e3", "1 e2" }, { r.raised[1].summary, r.raised[2].summary })
+    assert.same({ 3, 2 }, { r.raised[1].position, r.raised[2].position })
+    assert.same({ "90 e3", "90 e3" }, { r.raised[1].summary, r.raised[2].summary }) -- at its end, what it was about
     r:said()
     r:advance("00:04")
     assert.same({ 1, 4, "e4" }, { r.raised[1].position, r.raised[2].position, r.raised[2].cause })
@@ -559,18 +591,23 @@ describe("with clock = \"occurred\"", function()
     assert.same({ "00:15:00 firing warning" }, r:said())
   end)
 
-  it("gives up the events of an instant where they fail, and goes on with the next", function()
-    local r = engine.open [[on = "t", when = function(e) return not e.data.bad or error("bad") end, clock = "occurred"]]
-    r:event("00:10", { "t", "a", { bad = true }, occurred = "00:03" }):event("00:10", { "t", "a", {}, occurred = "00:04" })
+  it("gives up of the events of an instant the one that fails, and goes on with the others", function()
+    local r = engine.open [[on = "t", kind = "signal", when = function(e) return not e.data.bad or error("bad") end,
+      summary = "{data.n}", clock = "occurred"]]
+    for n, at in ipairs { "00:03", "00:03", "00:03", "00:04" } do
+      r:event("00:10", { "t", "a", { n = n, bad = n == 2 }, occurred = at })
+    end
+    local before = engine.copy(r:state())
     assert.is_false((pcall(r.advance, r, "00:05")))
-    -- The host puts the state back as it was.
-    local again = engine.open [[on = "t", when = function(e) return true end, clock = "occurred"]]
-    again:event("00:10", { "t", "a", {}, occurred = "00:03" }):event("00:10", { "t", "a", {}, occurred = "00:04" })
-    local state = again:state()
-    again.engine.drop(state)
+    r.raised, r.states['"a"'] = {}, before -- as the host undoes it
+    r.engine.drop(before)
 
-    assert.same({ engine.instant("00:04"), "buffer", 1 }, { state.next, state.next_name, #state.buffer })
-    again:advance("00:05")
-    assert.same({ "00:04:00 firing warning" }, again:said())
+    assert.same({ engine.instant("00:03"), "buffer", 3 }, { before.next, before.next_name, #before.buffer })
+    r:advance("00:05")
+    local told = {}
+    for i, effect in ipairs(r.raised) do
+      told[i] = effect.summary
+    end
+    assert.same({ "1", "3", "4" }, told)
   end)
 end)

@@ -140,6 +140,28 @@ describe("mutes", function()
       assert.equal(table.concat(expected, "\n"), owner(table.concat(query, "; ")))
     end)
 
+    it("reach what was being raised when they were made", function()
+      local daemon = server:session { db = db }
+      finally(function() daemon:close() end)
+      daemon:run("BEGIN")
+      daemon:run(("SELECT moonwake.raise(%s)"):format(effects.sql { firing(1) }))
+      silence('{"site": "north"}')
+      daemon:run("COMMIT")
+      assert.equal("-", muted())
+
+      unmute()
+
+      assert.equal("silence 1", muted())
+      assert.equal('firing "d-1" cancelled', outbox())
+    end)
+
+    it("take a pattern of nothing but exclamation marks for what it says, however long", function()
+      silence(('{"rule": "%scrash_loop"}'):format(("!"):rep(20000)))
+      raise(firing(1), firing(2, { rule = "hot" }))
+
+      assert.equal("silence 1, -", muted())
+    end)
+
     it("are refused where they mean nothing", function()
       for _, case in ipairs {
         { "SELECT moonwake.silence('{}', now() + interval '1 h')", "silence: has no matchers" },
@@ -147,6 +169,7 @@ describe("mutes", function()
         { [[SELECT moonwake.silence('{"a": []}', now() + interval '1 h')]], "silence: a: has no value" },
         { [[SELECT moonwake.silence('{"a": null}', now() + interval '1 h')]], "silence: a: has no value" },
         { [[SELECT moonwake.silence('{"a": "!~("}', now() + interval '1 h')]], "silence: a: !~( is no regular expression" },
+        { [[SELECT moonwake.silence('{"a": "~(?i)b"}', now() + interval '1 h')]], "silence: a: ~(?i)b is no regular expression" },
         { [[SELECT moonwake.silence('{"a": "b"}', now())]], "silence: its end is not after its beginning and now" },
         { [[SELECT moonwake.silence('{"a": "b"}', 'infinity')]], "silence: its end is not after its beginning and now" },
         { "SELECT moonwake.unsilence(4)", "silence 4: there is none" },

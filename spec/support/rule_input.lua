@@ -17,7 +17,7 @@ local function open(module, def)
     active = function() return life.active end,
     now = function() return life.t end,
     event = function() return life.at_work end,
-    native = { json = dkjson, iso = tostring, event_copy = function(event)
+    native = { json = dkjson, iso = tostring, where = function() return "rules/r.lua", 1 end, event_copy = function(event)
       local copy = {}
       for name, value in pairs(event) do
         copy[name] = value

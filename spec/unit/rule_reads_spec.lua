@@ -142,6 +142,95 @@ describe("a rule that reads a projection", function()
   end)
 end)
 
+describe("what a rule reads", function()
+  after_each(script.clean)
+
+  it("is known when an event is handled, and not where its key is made, which may be long before", function()
+    local s = script.define_rule([[ on = "hello", kind = "signal", when = function() return true end,
+      by = function(e) return ref("site.size")[e.aggregate_id] end ]], rule.SITES)
+    local fx, err = s:run { { "hello", "a", timestamp = T0 } }
+
+    assert.is_nil(fx)
+    assert.matches('ref "site.size" is not known yet where the key is made', err.message)
+    s = script.define_rule [[ on = "hello", kind = "signal", when = function() return true end,
+      by = function() return "k" .. now() end ]]
+    run(s, {})
+    fx, err = s:run { { "hello", "a", timestamp = T0 }, { "hello", "a", timestamp = T0 + 5 } }
+    assert.is_nil(fx)
+    assert.matches("now%(%) is the instant at work", err.message)
+  end)
+
+  it("stays whole through restarts, however large it is", function()
+    local s = script.define_rule([[ memory = 2000, kind = "signal", on = "beat",
+      when = function(e) return ref("big.n")[e.data.site] == 1 end ]], { ["projections/big.lua"] = [[projection "big" {
+        memory = 2000, columns = { n = "integer", t = "text" }, on = { grow = function(row) row.n = 1 end } }]] })
+    local rows, err, seen = {}, ffi.new("Err"), 0
+    for i = 1, 18 do
+      rows[i] = ('{"key": "\\"a%d\\"", "state": {"n": 1, "t": "%s"}}'):format(i, ("x"):rep(4000000))
+    end
+    local stored = ('{"timers": [], "memory": null, "refs": {"big": [%s]}}'):format(table.concat(rows, ", "))
+    assert.is_true(s.ops.restore(s.handler, rule.str(stored), err))
+    for i = 1, 18 do
+      seen = seen + #run(s, { { "beat", "b", timestamp = 100 + i, data = { site = "a" .. i } } }).raised
+    end
+
+    assert.equal(18, seen)
+  end)
+
+  it("takes an expected key away after its timers, though others wait for alerts", function()
+    for _, advanced in ipairs { false, true } do
+      local s = script.define_rule([[ on = "alert.*", absent = { within = "1m", expect = ref "site.active" } ]], rule.SITES)
+      run(s, { { "site.on", "a", timestamp = 0 } })
+      local said = advanced and brief(s:advance(T0 + 70)) or {}
+      for _, text in ipairs(brief(run(s, { { "site.gone", "a", timestamp = 100 } }))) do
+        said[#said + 1] = text
+      end
+
+      assert.same({ "firing a 60", "expired a 100" }, said)
+    end
+  end)
+
+  it("may be of alerts: they are news when they are appended", function()
+    for _, advanced in ipairs { false, true } do
+      local s = script.define_rule([[ on = "beat", absent = { within = "1m", expect = ref "told" } ]], {
+        ["projections/told.lua"] = [[projection "told" { columns = { n = "integer" }, key = "data.key",
+          on = { ["alert.*"] = function(row, event)
+            if event.type == "alert.resolved" then
+              return delete
+            end
+            row.n = 1
+          end } }]] })
+      local function alert(type, timestamp, at)
+        return { type, "x", aggregate_type = "alert", timestamp = timestamp, occurred_at = at, data = { key = "a" } }
+      end
+      run(s, { alert("alert.firing", 0, 0) })
+      local said = advanced and brief(s:advance(T0 + 90)) or {}
+      for _, text in ipairs(brief(run(s, { alert("alert.resolved", 100, 50) }))) do
+        said[#said + 1] = text
+      end
+
+      assert.same({ "firing a 60", "expired a 100" }, said)
+    end
+  end)
+
+  it("is a part of what the rule means", function()
+    local function body(more, lib)
+      local s = script.define_rule([[ on = "hello", when = function(e)
+        return ref("site.size")[e.aggregate_id] == require("x").one end ]], { ["scripts/lib/x.lua"] = lib or "return { one = 1 }",
+        ["projections/site.lua"] = ([[local y = require "y" projection "site" { columns = { size = "integer" },
+          on = { ["site.*"] = function(row) row.size = %s end } }]]):format(more or "1"), ["scripts/lib/y.lua"] = "return 1" })
+      local hash = json.decode(script.text(s:definition().spec)).body
+      s:close()
+      return hash
+    end
+
+    assert.equal(body(), body " 1 -- one\n")
+    assert.not_equal(body(), body "2")
+    assert.not_equal(body(), body(nil, "return { one = 2 }"))
+  end)
+end)
+
+
 describe("a list of expected keys", function()
   after_each(script.clean)
 
