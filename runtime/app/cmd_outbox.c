@@ -325,10 +325,13 @@ static int print_test(
 
 static bool is_file_of(const char *path, const char *name)
 {
-	size_t folder = strlen("rules/receivers/"), len = strlen(name);
+	Buf file = { 0 };
+	bool same;
 
-	return strlen(path) == folder + len + strlen(".lua") &&
-	       strncmp(path + folder, name, len) == 0;
+	buf_addf(&file, "rules/receivers/%s.lua", name);
+	same = strcmp(path, file.s) == 0;
+	buf_free(&file);
+	return same;
 }
 
 static const Receiver *find(const LoadedReceivers *l, const char *name, Err *err)

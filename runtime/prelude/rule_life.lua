@@ -326,8 +326,8 @@ function life.open(def, native, clock, key_parts)
     return leave(x, state, event)
   end
 
-  --- The key's earliest timer failed: it is gone, and with it what it was for; of several events that waited for the same
-  --- instant only the one that failed.
+  --- The key's earliest timer failed: it is gone, and with it what it was for; of several events that waited for the
+  --- same instant only the one that failed.
   function engine.drop(state)
     local name, list = state.next_name, state.buffer
     set(state, name, nil)

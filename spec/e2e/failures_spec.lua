@@ -247,3 +247,18 @@ projection "pairs_of" {
     assert.equal("3", bench:psql("SELECT count(*) FROM moonwake.dead_letters"))
   end)
 end)
+
+describe("a supervisor", function()
+  it("stops when it is told to, also while its worker crashes again and again", function()
+    local bench = bench_of { counter = true }
+    finally(function() bench:stop() end)
+    bench:publish("a.x", "k")
+
+    local daemon = moonwake.spawn({ "run", "-C", bench.workspace }, { db = bench.run_dsn,
+      env = { MOONWAKE_FAULT = "group.before_commit" } })
+    daemon:expect("ended %(signal 9%): starting another.*ended %(signal 9%)", "err")
+    daemon:signal("TERM")
+
+    assert.is_not_nil(daemon:wait(30))
+  end)
+end)
