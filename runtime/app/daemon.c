@@ -272,7 +272,7 @@ static void tear_down(Daemon *d)
 /* Somebody may be making a table or an index meanwhile. */
 static bool plan_at_last(Daemon *d, Err *err)
 {
-	for (int tries = 1; !daemon_plan(d, true, false, err); tries++) {
+	for (int tries = 1; !daemon_plan(d, true, tries == 1, err); tries++) {
 		if (err->kind != ERR_BUSY || tries == PLAN_TRIES)
 			return false;
 		log_line(LOG_WARN, NULL, "%s", err->message);

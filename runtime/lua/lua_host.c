@@ -255,7 +255,7 @@ static int enter(lua_State *L) /* [entry] -> [] */
 
 static void note_failure(LuaHost *h, lua_State *L)
 {
-	lua_trace_describe(L, h->subject, &h->failure);
+	lua_trace_describe(L, h->script, h->subject, &h->failure);
 	if (h->budget.steps < 0)
 		h->failure.kind = ERR_LIMIT;
 	h->raised = true;

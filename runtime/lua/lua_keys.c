@@ -26,6 +26,7 @@ struct KeyRule {
 	Path *paths;
 	size_t npaths;
 	int function; /* registry reference; LUA_NOREF: by paths */
+	int place;    /* that function as the script wrote it, for messages */
 };
 
 static void read_path(Path *path, const char *text)
@@ -40,12 +41,16 @@ static void read_path(Path *path, const char *text)
 KeyRule *key_rule_open(lua_State *L, const Shape *shape)
 {
 	KeyRule *k = mem_calloc(1, sizeof(*k));
+	int top = lua_gettop(L);
 
 	k->shape = shape;
-	k->function = LUA_NOREF;
+	k->function = k->place = LUA_NOREF;
 	lua_getfield(L, -1, "key_function");
 	if (!lua_isnil(L, -1)) {
 		k->function = luaL_ref(L, LUA_REGISTRYINDEX);
+		lua_getfield(L, -1, "key_written");
+		k->place = lua_isnil(L, -1) ? k->function : luaL_ref(L, LUA_REGISTRYINDEX);
+		lua_settop(L, top);
 		return k;
 	}
 	lua_pop(L, 1);
@@ -94,6 +99,7 @@ void key_list_free(KeyList *list)
 {
 	buf_free(&list->text);
 	free(list->ends);
+	free(list->hashes);
 	*list = (KeyList){ 0 };
 }
 
@@ -103,20 +109,27 @@ static void clear(KeyList *list)
 	list->count = 0;
 }
 
+static bool has_key(const KeyList *list, Str key, uint64_t hash)
+{
+	for (size_t i = 0; i < list->count; i++)
+		if (list->hashes[i] == hash && str_eq(key_list_at(list, i), key))
+			return true;
+	return false;
+}
+
 /* What was appended behind the last key becomes a key, unless it is there already. */
 static bool close_key(KeyList *list, Err *err)
 {
 	size_t from = list->count ? list->ends[list->count - 1] : 0;
 	Str key = { list->text.s + from, list->text.len - from };
+	uint64_t hash = str_hash(key);
 
 	if (key.len > KEY_MAX)
 		return err_set(err, ERR_SCRIPT, "a key of %zu bytes is too long (at most %d)",
 			key.len, KEY_MAX);
-	for (size_t i = 0; i < list->count; i++) {
-		if (str_eq(key_list_at(list, i), key)) {
-			list->text.len = from;
-			return true;
-		}
+	if (has_key(list, key, hash)) {
+		list->text.len = from;
+		return true;
 	}
 	if (list->count == KEYS_MAX)
 		return err_set(
@@ -124,7 +137,9 @@ static bool close_key(KeyList *list, Err *err)
 	if (list->count == list->cap) {
 		list->cap = list->cap ? list->cap * 2 : 4;
 		list->ends = mem_realloc(list->ends, list->cap * sizeof(*list->ends));
+		list->hashes = mem_realloc(list->hashes, list->cap * sizeof(*list->hashes));
 	}
+	list->hashes[list->count] = hash;
 	list->ends[list->count++] = list->text.len;
 	return true;
 }
@@ -308,7 +323,7 @@ static void fail_key(lua_State *L, const KeyRule *k, Err *err, const char *fmt, 
 {
 	char where[256], text[160];
 
-	lua_rawgeti(L, LUA_REGISTRYINDEX, k->function);
+	lua_rawgeti(L, LUA_REGISTRYINDEX, k->place);
 	lua_host_where(L, -1, where, sizeof(where));
 	if (fmt != NULL) {
 		snprintf(text, sizeof(text), fmt, shape_nkeys(k->shape), n);

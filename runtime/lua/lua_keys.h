@@ -23,6 +23,7 @@ const char *key_rule_path(const KeyRule *k, size_t nth);
 typedef struct {
 	Buf text;
 	size_t *ends; /* where each key ends in `text` */
+	uint64_t *hashes;
 	size_t count, cap;
 } KeyList;
 

@@ -86,7 +86,15 @@ static void show(Trace *t, const lua_Debug *ar)
 	t->len += (size_t)n;
 }
 
-void lua_trace_describe(lua_State *L, const char *subject, Err *err)
+/* "rule 'x'", and no expression that somebody asks for. */
+static bool is_definition(const char *subject)
+{
+	size_t len = strlen(subject);
+
+	return len > 0 && subject[len - 1] == '\'';
+}
+
+void lua_trace_describe(lua_State *L, const char *script, const char *subject, Err *err)
 {
 	char scratch[128], trace[sizeof(err->trace)] = "";
 	Trace t = {
@@ -102,6 +110,8 @@ void lua_trace_describe(lua_State *L, const char *subject, Err *err)
 	}
 	if (!t.placed)
 		place_of_text(&t);
+	if (t.where[0] == '\0' && is_definition(subject))
+		snprintf(t.where, sizeof(t.where), "%s", script);
 	err_set(err, ERR_SCRIPT, "%s%s%s%s%s", t.where, t.where[0] ? ": " : "", subject,
 		subject[0] ? ": " : "", t.text);
 	memcpy(err->trace, trace, sizeof(trace));

@@ -375,7 +375,7 @@ local function normalise(name, raw, host)
   expectations(def, engine, host, json)
   return { version = 1, on_error = def.on_error, budget = raw.budget, memory = raw.memory, jit = def.jit,
     form = "document", key = key, key_names = def.key_names, key_paths = def.key_paths,
-    key_function = key_maker(def.key_function, host.clock), columns = {}, types = types,
+    key_function = key_maker(def.key_function, host.clock), key_written = def.key_function, columns = {}, types = types,
     handlers = handlers_of(types), spec = spec,
     engine = engine }
 end
