@@ -9,7 +9,8 @@ end
 
 
 rule "escalate" {
-  on = "alert.*",
+  -- Not "alert.*": whether another alert mutes this one, and when, is no matter of the log alone.
+  on = { "alert.firing", "alert.acked", "alert.resolved", "alert.expired" },
   by = { episode = "aggregate_id" },
   seq = {
     { on = "alert.firing", where = is_critical },

@@ -19,6 +19,8 @@ CREATE FUNCTION moonwake.object_or_empty(value jsonb) RETURNS jsonb
   RETURN CASE WHEN jsonb_typeof(value) = 'object' THEN value ELSE '{}' END; -- Lua's empty table may come as []
 COMMENT ON FUNCTION moonwake.object_or_empty(jsonb) IS 'A JSON object; anything else as an empty one';
 
+-- A key that was forgotten can begin again with something that is told late, before its last end. The log has its episodes
+-- one after the other all the same, however they came to be raised together.
 CREATE FUNCTION moonwake.read_effects(effects jsonb) RETURNS moonwake.effect[]
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, moonwake, pg_temp
   AS $$
@@ -32,18 +34,21 @@ BEGIN
       CASE WHEN jsonb_typeof(x.inhibits) = 'object' THEN x.inhibits END, x.type, x.aggregate_type, x.aggregate_id, x.data,
       x.act, x."to", x.mode, x.max, NULL)::effect ORDER BY x.ordinal), '{}')
     FROM (
-      SELECT r.*, row_number() OVER (ORDER BY r.at, r.rule COLLATE "C", u.n) AS ordinal
-      FROM jsonb_array_elements(effects) WITH ORDINALITY u (e, n), jsonb_to_record(u.e) AS r (kind text, rule text,
-        transition text, episode uuid, event_id uuid, id uuid, key jsonb, key_text text, fingerprint text, at bigint,
-        position bigint, cause uuid, correlation text, severity text, "from" text, reason text, summary text, description text,
-        runbook text, labels jsonb, subject jsonb, since bigint, signal boolean, depth int, muted text, muted_until bigint,
-        notify jsonb, "group" jsonb, inhibits jsonb, type text, aggregate_type text, aggregate_id text, data jsonb, act text,
-        "to" text, mode text, max int)
-      WHERE u.e ->> 'kind' IN ('alert', 'event', 'act')) x
+      SELECT w.*, row_number() OVER (ORDER BY w.place, w.rule COLLATE "C", w.n) AS ordinal
+      FROM (
+        SELECT r.*, u.n, max(r.at) OVER (PARTITION BY r.rule, r.key_text ORDER BY u.n) AS place
+        FROM jsonb_array_elements(effects) WITH ORDINALITY u (e, n), jsonb_to_record(u.e) AS r (kind text, rule text,
+          transition text, episode uuid, event_id uuid, id uuid, key jsonb, key_text text, fingerprint text, at bigint,
+          position bigint, cause uuid, correlation text, severity text, "from" text, reason text, summary text, description text,
+          runbook text, labels jsonb, subject jsonb, since bigint, signal boolean, depth int, muted text, muted_until bigint,
+          notify jsonb, "group" jsonb, inhibits jsonb, type text, aggregate_type text, aggregate_id text, data jsonb, act text,
+          "to" text, mode text, max int)
+        WHERE u.e ->> 'kind' IN ('alert', 'event', 'act')) w) x
   );
 END
 $$;
-COMMENT ON FUNCTION moonwake.read_effects(jsonb) IS 'Reads what rules did, in the order of time, then of the rules'' names';
+COMMENT ON FUNCTION moonwake.read_effects(jsonb) IS
+  'Reads what rules did, in the order of time, then of the rules'' names; what one key did stays in its own order';
 
 
 -- Mutes ---------------------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ local FAULTS = { "group.before_commit", "group.after_send", "group.after_commit"
 local SAID = [[SELECT data ->> 'rule', data ->> 'key', event_type, event_id, aggregate_id,
     (extract(epoch FROM occurred_at) * 1000000)::bigint, causation_id, severity,
     data #- '{subject,id}' #- '{subject,timestamp}' #- '{subject,version}' %s
-  FROM moonwake.events WHERE aggregate_type = 'alert' AND event_type <> 'alert.muted' ORDER BY 1, 2, id]]
+  FROM moonwake.events WHERE aggregate_type = 'alert' AND event_type !~ 'muted$' ORDER BY 1, 2, id]]
 --- Facts, which rules append as they fire. What is done or sent, in contrast, is not when it is long past.
 local EMITTED = [[SELECT event_type, event_id, aggregate_type, aggregate_id, occurred_at, causation_id, data
   FROM moonwake.events WHERE source = 'moonwake' AND aggregate_type NOT IN ('alert', 'receiver') AND event_type <> 'command.restart'
@@ -32,7 +32,8 @@ local EPISODES = [[SELECT rule, key_text, episode, state, severity, started_at, 
 local TWICE = [[SELECT event_id, count(*) FROM moonwake.events WHERE aggregate_type = 'alert' GROUP BY 1 HAVING count(*) > 1]]
 
 
---- options: faults (upper end of N in MOONWAKE_FAULT=NAME:N), env, save = function(): saves a file of the workspace.
+--- options: faults (upper end of N in MOONWAKE_FAULT=NAME:N, 20), steady (one of so many transactions is followed by a
+-- kill or a stop, 12), save = function(): saves a file of the workspace.
 function history.live(bench, random, options)
   return setmetatable({ bench = bench, random = random, kills = 0, stops = 0, saves = 0, offset = 0,
     options = options or {} }, Live)
@@ -45,11 +46,8 @@ function Live:alive()
   end
   self.kills = self.kills + (self.daemon and not self.stopped and 1 or 0)
   self.stopped = false
-  local env = { MOONWAKE_FAULT = FAULTS[self.random(1, #FAULTS)] .. ":" .. self.random(2, self.options.faults or 40) }
-  for name, value in pairs(self.options.env or {}) do
-    env[name] = value
-  end
-  self.daemon = self.bench:daemon({ "--linger", "5" }, env)
+  self.daemon = self.bench:daemon({ "--linger", "5" },
+    { MOONWAKE_FAULT = FAULTS[self.random(1, #FAULTS)] .. ":" .. self.random(2, self.options.faults or 20) })
 end
 
 --- What may happen between two transactions.
@@ -58,7 +56,7 @@ function Live:chance()
   if random(1, 6) == 1 then
     pg.sleep(0.1) -- a quiet time: the clock goes on by itself
   end
-  if random(1, 14) == 1 then
+  if random(1, self.options.steady or 12) == 1 then
     self.stopped = random(1, 3) == 1
     self.stops = self.stops + (self.stopped and 1 or 0)
     self.daemon:signal(self.stopped and "TERM" or "KILL")

@@ -4,7 +4,7 @@ local function critical(e)
 end
 
 rule "escalate" {
-  on = "alert.*", by = { episode = "aggregate_id" },
+  on = { "alert.firing", "alert.acked", "alert.resolved", "alert.expired" }, by = { episode = "aggregate_id" },
   seq = { { on = "alert.firing", where = critical }, missing = { "alert.acked", "alert.resolved", "alert.expired" },
           within = "15m" },
   act = function(m) return webhook { to = "pager", data = { rule = m[1].data.rule, summary = m[1].data.summary } } end,
