@@ -204,7 +204,7 @@ describe("the shipped reducers, live", function()
         (count(*) FILTER (WHERE event_type = 'container.crashed'))::int,
         (array_agg(CASE data ->> 'exit_code' WHEN '137' THEN 'killed' WHEN '139' THEN 'segfault' ELSE 'error' END
           ORDER BY id DESC) FILTER (WHERE event_type = 'container.crashed'))[1], max(id)
-      FROM moonwake.events WHERE aggregate_type = 'container' GROUP BY aggregate_id]])
+      FROM moonwake.events WHERE aggregate_type = 'container' AND event_type LIKE 'container.%' GROUP BY aggregate_id]])
   end)
 
   it("device: a snapshot at each 50 versions, of the state that it had", function()
