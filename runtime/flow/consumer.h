@@ -34,6 +34,7 @@ typedef struct {
 	Buf letters;      /* dead letters since the last commit: JSON objects, comma separated */
 	uint64_t events;  /* handled since the session began */
 	uint64_t refused; /* dead letters since then */
+	int64_t told;     /* the refused event that the log told of last: batches are repeated */
 } Consumer;
 
 void consumer_init(Consumer *c, Handler *handler, const char *name); /* NULL: the script's name */

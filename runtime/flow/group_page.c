@@ -31,10 +31,11 @@ void group_refuse(Group *g, Consumer *c, size_t index, const Err *err)
 		c->stop_err.event_id = e->id;
 		return;
 	}
-	if (c->refused < TOLD)
+	if (c->refused < TOLD && c->told != e->id)
 		log_line(LOG_WARN, c->name,
 			"event %" PRId64 " was refused: %s (see `moonwake dead-letters`)", e->id,
 			err->message);
+	c->told = e->id;
 	key = ops->key_of(c->handler, g->page, index, 0);
 	do
 		consumer_add_letter(c, e->id, key.s ? key : STR(""), str_or_null(err->message),
