@@ -191,9 +191,12 @@ static void draw_bar(const Progress *p, int64_t done)
 	fputc(' ', p->out);
 }
 
-static void print_left(const Progress *p, double seconds)
+/* By how fast it went since the first time that somebody told us: what was resumed was not done
+ * now. */
+static void print_left(const Progress *p, int64_t done, int64_t now)
 {
-	int64_t left = (int64_t)seconds;
+	double passed = (double)(now - p->from_us) / MICROSECONDS;
+	int64_t left = (int64_t)((double)(p->total - done) * passed / (double)(done - p->from));
 
 	fprintf(p->out, ", %d:%02d left", (int)(left / 60), (int)(left % 60));
 }
@@ -204,6 +207,10 @@ void progress_show(Progress *p, int64_t done, int64_t count)
 	double seconds = progress_seconds(p);
 	char text[32];
 
+	if (p->from_us == 0) {
+		p->from_us = now;
+		p->from = done;
+	}
 	if (now < p->next_us)
 		return;
 	p->next_us = now + (p->bar ? BAR_PERIOD : LINE_PERIOD);
@@ -216,8 +223,8 @@ void progress_show(Progress *p, int64_t done, int64_t count)
 	fprintf(p->out, "%s %s", term_count(count, text), p->unit);
 	fprintf(p->out, ", %s/s",
 		term_count((int64_t)((double)count / (seconds > 0 ? seconds : 1)), text));
-	if (p->total > done && count > 0)
-		print_left(p, (double)(p->total - done) * seconds / (double)count);
+	if (p->total > done && done > p->from)
+		print_left(p, done, now);
 	if (!p->bar)
 		fputc('\n', p->out);
 	p->drawn = p->bar;

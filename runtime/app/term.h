@@ -42,7 +42,8 @@ void term_table_free(TermTable *t);
  * seconds otherwise. `total` < 0: not known. */
 typedef struct {
 	FILE *out;
-	const char *unit; /* "events" */
+	const char *unit;      /* "events" */
+	int64_t from, from_us; /* what was done when it was first told, and when that was */
 	int64_t total, start_us, next_us;
 	bool bar, drawn;
 } Progress;
