@@ -18,7 +18,7 @@ static const char *field(lua_State *L, const char *name)
 	return text;
 }
 
-static double number_field(lua_State *L, const char *name)
+double script_field_number(lua_State *L, const char *name)
 {
 	double v;
 
@@ -28,7 +28,7 @@ static double number_field(lua_State *L, const char *name)
 	return v;
 }
 
-static bool flag(lua_State *L, const char *name)
+bool script_field_flag(lua_State *L, const char *name)
 {
 	bool v;
 
@@ -36,6 +36,15 @@ static bool flag(lua_State *L, const char *name)
 	v = lua_toboolean(L, -1);
 	lua_pop(L, 1);
 	return v;
+}
+
+int script_field_keep(lua_State *L, const char *name)
+{
+	lua_getfield(L, -1, name);
+	if (!lua_isnil(L, -1))
+		return luaL_ref(L, LUA_REGISTRYINDEX);
+	lua_pop(L, 1);
+	return LUA_NOREF;
 }
 
 /* [definition] -> [definition] */
@@ -105,9 +114,9 @@ void script_read_definition(lua_State *L, Script *s)
 	s->def.kind = strcmp(kind, "reducer") == 0 ? KIND_REDUCER
 		      : strcmp(kind, "rule") == 0  ? KIND_RULE
 						   : KIND_PROJECTION;
-	s->def.version = (int)number_field(L, "version");
+	s->def.version = (int)script_field_number(L, "version");
 	s->def.on_error = read_on_error(L);
-	s->def.sql = flag(L, "sql");
+	s->def.sql = script_field_flag(L, "sql");
 	snprintf(s->subject, sizeof(s->subject), "%s '%s'", kind, name);
 	read_on(L, s);
 	read_spec(L, s);
@@ -116,8 +125,8 @@ void script_read_definition(lua_State *L, Script *s)
 	script_upcasts_open(L, s);
 	read_files(s);
 	lua_host_subject(s->host, s->subject);
-	lua_host_limits(s->host, (size_t)number_field(L, "memory") * MB,
-		(int64_t)number_field(L, "budget"), flag(L, "jit"));
+	lua_host_limits(s->host, (size_t)script_field_number(L, "memory") * MB,
+		(int64_t)script_field_number(L, "budget"), script_field_flag(L, "jit"));
 	if (s->def.kind == KIND_REDUCER)
 		script_reducer_open(L, s);
 }

@@ -14,16 +14,6 @@ struct Reducer {
 	int64_t version;       /* of the state at work, before its event */
 };
 
-/* [definition … table] -> the same; the field's value is in the registry */
-static int keep(lua_State *L, const char *name)
-{
-	lua_getfield(L, -1, name);
-	if (!lua_isnil(L, -1))
-		return luaL_ref(L, LUA_REGISTRYINDEX);
-	lua_pop(L, 1);
-	return LUA_NOREF;
-}
-
 void script_reducer_open(lua_State *L, Script *s)
 {
 	struct Reducer *r = s->reducer = mem_calloc(1, sizeof(*r));
@@ -33,17 +23,16 @@ void script_reducer_open(lua_State *L, Script *s)
 	aggregate.s = lua_tolstring(L, -1, &aggregate.len);
 	s->aggregate = arena_str(s->arena, aggregate);
 	s->def.aggregate = s->aggregate.s;
-	lua_getfield(L, -2, "snapshot_every");
-	s->def.snapshot_every = (int)lua_tonumber(L, -1);
-	lua_pop(L, 2);
-	r->initial = keep(L, "initial");
+	lua_pop(L, 1);
+	s->def.snapshot_every = (int)script_field_number(L, "snapshot_every");
+	r->initial = script_field_keep(L, "initial");
 	r->check = r->begin = r->field = r->first = LUA_NOREF;
 	lua_getfield(L, -1, "transitions");
 	if (!lua_isnil(L, -1)) {
-		r->check = keep(L, "check");
-		r->begin = keep(L, "begin");
-		r->field = keep(L, "field");
-		r->first = keep(L, "initial");
+		r->check = script_field_keep(L, "check");
+		r->begin = script_field_keep(L, "begin");
+		r->field = script_field_keep(L, "field");
+		r->first = script_field_keep(L, "initial");
 	}
 	lua_pop(L, 1);
 }

@@ -12,42 +12,12 @@
 /* ---- opening ---- */
 
 /* [engine] -> [engine] */
-static int keep(lua_State *L, const char *name)
-{
-	lua_getfield(L, -1, name);
-	if (!lua_isnil(L, -1))
-		return luaL_ref(L, LUA_REGISTRYINDEX);
-	lua_pop(L, 1);
-	return LUA_NOREF;
-}
-
-static double number(lua_State *L, const char *name)
-{
-	double v;
-
-	lua_getfield(L, -1, name);
-	v = lua_tonumber(L, -1);
-	lua_pop(L, 1);
-	return v;
-}
-
-static bool flag(lua_State *L, const char *name)
-{
-	bool v;
-
-	lua_getfield(L, -1, name);
-	v = lua_toboolean(L, -1);
-	lua_pop(L, 1);
-	return v;
-}
-
-/* [engine] -> [engine] */
 static void read_clock(lua_State *L, Rule *r)
 {
 	lua_getfield(L, -1, "clock");
 	r->occurred = lua_isstring(L, -1) && strcmp(lua_tostring(L, -1), "occurred") == 0;
 	lua_pop(L, 1);
-	r->lateness = r->occurred ? (int64_t)number(L, "lateness") : 0;
+	r->lateness = r->occurred ? (int64_t)script_field_number(L, "lateness") : 0;
 }
 
 /* [engine] -> [engine] */
@@ -93,16 +63,16 @@ void script_rule_open(lua_State *L, Script *s)
 	r->notes.watermark = INT64_MIN;
 	s->def.has_clock = true;
 	lua_getfield(L, -1, "engine");
-	s->def.after_alerts = r->alerts = flag(L, "after_alerts");
-	r->max_keys = (int64_t)number(L, "max_keys");
-	r->trusted = flag(L, "trusted");
-	r->max_state = (size_t)number(L, "max_state");
-	r->handle = keep(L, "handle");
-	r->counts = keep(L, "counts");
-	r->fire = keep(L, "fire");
-	r->drop = keep(L, "drop");
-	r->expect = keep(L, "expect");
-	r->probe = keep(L, "probe");
+	s->def.after_alerts = r->alerts = script_field_flag(L, "after_alerts");
+	r->max_keys = (int64_t)script_field_number(L, "max_keys");
+	r->trusted = script_field_flag(L, "trusted");
+	r->max_state = (size_t)script_field_number(L, "max_state");
+	r->handle = script_field_keep(L, "handle");
+	r->counts = script_field_keep(L, "counts");
+	r->fire = script_field_keep(L, "fire");
+	r->drop = script_field_keep(L, "drop");
+	r->expect = script_field_keep(L, "expect");
+	r->probe = script_field_keep(L, "probe");
 	read_clock(L, r);
 	read_expected(L, s);
 	read_memory(L, s);

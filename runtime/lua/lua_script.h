@@ -109,6 +109,11 @@ Str script_ask_end(Script *s);
 
 /* lua_definition.c */
 void script_read_definition(lua_State *L, Script *s); /* [definition] -> [definition]; raises */
+/* A field of the table on top of the stack, which stays; what is not there is 0, or false. */
+double script_field_number(lua_State *L, const char *name);
+bool script_field_flag(lua_State *L, const char *name);
+/* Its value, kept in the registry; LUA_NOREF: there is none. */
+int script_field_keep(lua_State *L, const char *name);
 
 /* lua_run.c */
 RunResult script_run(Handler *h, EventSlice page, size_t *at, size_t to, bool careful, Err *err);

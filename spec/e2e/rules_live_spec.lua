@@ -2,6 +2,7 @@
 -- random places, restarted and reloaded, is event for event what they say of the same log in one go.
 local bench_of = require "spec.support.bench_of"
 local files = require "spec.support.files"
+local history = require "spec.support.alert_history"
 local pg = require "spec.support.pg"
 local publishers = require "spec.support.publishers"
 
@@ -99,28 +100,6 @@ local EPISODES = [[SELECT rule, key_text, episode, state, severity, started_at, 
 local STATES = [[SELECT rule, key, state FROM moonwake.rule_states
   WHERE part = '' AND rule NOT IN ('escalated', 'unstable', 'given_up') ORDER BY 1, 2]]
 
---- The first row in which two databases differ, or nil.
-local function difference(a, b, sql)
-  local left, right = a:query(sql), b:query(sql)
-  for i = 1, math.max(#left, #right) do
-    local l, r = table.concat(left[i] or {}, " "), table.concat(right[i] or {}, " ")
-    if l ~= r then
-      return ("row %d of %d and %d\nlive: %s\nonce: %s"):format(i, #left, #right, l, r)
-    end
-  end
-end
-
---- The log of people and devices, as it is, in another database of the same server.
-local function copy_log(from, to)
-  local path = from.server.dir .. "/log-" .. from.db
-  from:psql(("COPY (SELECT * FROM moonwake.events WHERE source IS DISTINCT FROM 'moonwake' ORDER BY id) TO '%s'"):format(path))
-  local days = from:query([[SELECT DISTINCT ("timestamp" AT TIME ZONE 'UTC')::date FROM moonwake.events]])
-  for _, day in ipairs(days) do
-    to:psql(("SELECT moonwake.create_events_partition('%s')"):format(day[1]))
-  end
-  to:psql(("COPY moonwake.events FROM '%s'; SELECT setval('moonwake.events_id_seq', max(id)) FROM moonwake.events"):format(path))
-end
-
 describe("rules over a month of a fleet", function()
   it("say the same live, through kills, restarts and reloads, and in one go", function()
     local seed = tonumber(os.getenv("MOONWAKE_SEED") or os.time() % 100000)
@@ -160,7 +139,7 @@ describe("rules over a month of a fleet", function()
     assert.equal(0, r.code, r.err)
 
     local once = bench_with_rules(server)
-    copy_log(live, once)
+    history.copy_log(live, once)
     r = once:caught_up()
     assert.equal(0, r.code, r.err)
 
@@ -169,9 +148,9 @@ describe("rules over a month of a fleet", function()
       assert.is_true(tonumber(live:psql(("SELECT count(*) FROM moonwake.alerts WHERE rule = '%s'"):format(name))) > 0,
         name .. " never fired: " .. what)
     end
-    assert.is_nil(difference(live, once, SAID), what)
-    assert.is_nil(difference(live, once, EPISODES), what)
-    assert.is_nil(difference(live, once, STATES), what)
+    assert.is_nil(history.compare(live, once, SAID), what)
+    assert.is_nil(history.compare(live, once, EPISODES), what)
+    assert.is_nil(history.compare(live, once, STATES), what)
     assert.same({}, live:query("SELECT DISTINCT consumer, left(error, 200) FROM moonwake.dead_letters"), what)
     assert.is_true(kills > 2, what)
   end)
